@@ -1,0 +1,101 @@
+"""One worker's flow on ports in memory, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import orjson
+
+from worker.adapters.memory import MemoryApi, MemoryBroker, MemoryLimiter, MemoryMedia, MemoryServer, SeenCall
+from worker.core.outcome import Answer, Reply
+from worker.core.picture import Picture
+from worker.flow.account import AccountSender
+from worker.flow.observations import Observation
+from worker.flow.pipeline import Pipeline, Rules
+from worker.flow.ports import MediaRefused, MediaUnavailable
+
+START = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
+
+
+def accept(call: SeenCall) -> Answer:
+    """The API's answer that takes every number."""
+    messages = [{"message_id": f"id-{number}", "to": number} for number in call.numbers]
+    body = {"meta": {"code": 200, "status": "SUCCESS"}, "data": {"messages": messages, "success_number": len(messages)}}
+    return Answer(200, orjson.dumps(body))
+
+
+async def accept_at_once(call: SeenCall) -> Reply:
+    await asyncio.sleep(0.02)
+    return accept(call)
+
+
+@dataclass
+class Stage:
+    """A worker, its broker, its API, and what was observed."""
+
+    answer: Callable[[SeenCall], Awaitable[Reply]] = accept_at_once
+    pace_per_s: float = 10.0
+    calls_max: int = 8
+    prefetch: int = 128
+    hold_s_max: float = 600.0
+    media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
+    seen: list[Observation] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        self.server = MemoryServer(["acme"])
+        self.broker = MemoryBroker(self.server, prefetch=self.prefetch, monotonic=loop.time)
+        self.limiter = MemoryLimiter(pace_per_s={"acme": self.pace_per_s}, span_us=25_000, monotonic=loop.time)
+        self.api = MemoryApi(self.answer, monotonic=loop.time)
+        pipeline = Pipeline(
+            broker=self.broker,
+            api=self.api,
+            media=MemoryMedia(self.media),
+            rules=Rules(region="AU", attempts_max=3),
+            observe=self.seen.append,
+            monotonic=loop.time,
+            wall_clock=lambda: START + timedelta(seconds=loop.time() - started_s),
+            chance=lambda: 0.0,
+        )
+        self.sender = AccountSender(
+            account="acme",
+            calls_max=self.calls_max,
+            hold_s_max=self.hold_s_max,
+            pipeline=pipeline,
+            broker=self.broker,
+            limiter=self.limiter,
+            monotonic=loop.time,
+            observe=self.seen.append,
+            on_failure=self.failures.append,
+        )
+        await self.sender.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.sender.stop_taking()
+        self.sender.abort()
+        await self.sender.finish(60)
+        self.broker.close()
+        assert self.failures == []
+
+    def events(self) -> list[dict[str, Any]]:
+        return [orjson.loads(body) for body in self.server.bodies("mms.events.log")]
+
+    def ends(self) -> list[tuple[str, str]]:
+        """(job id, event type) in the order of telling."""
+        return [(event["data"]["job_id"], event["type"]) for event in self.events()]
+
+    def observed(self, kind: type) -> list[Any]:
+        return [seen for seen in self.seen if isinstance(seen, kind)]
+
+    async def until(self, is_so: Callable[[], bool], limit_s: float = 3600) -> None:
+        """Let virtual time pass until ``is_so``."""
+        async with asyncio.timeout(limit_s):
+            while not is_so():  # noqa: ASYNC110 - virtual time: the poll costs nothing, and keeps tests simple
+                await asyncio.sleep(0.01)

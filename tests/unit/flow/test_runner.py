@@ -1,0 +1,70 @@
+"""SIGTERM drains; a second one stops at once and leaves nothing half-told."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.jobs import job_body
+from tests.unit.flow.stage import Stage, accept
+from tests.virtual_time import run_virtual
+from worker.adapters.memory import SeenCall
+from worker.core.outcome import Reply
+from worker.flow.runner import DrainLimits, Stop, run
+
+
+async def slow(call: SeenCall) -> Reply:
+    await asyncio.sleep(8)
+    return accept(call)
+
+
+@pytest.mark.parametrize(
+    ("signals", "finish_s", "code", "kinds"),
+    [
+        (1, 60, 0, {"mms.job.sent"}),
+        (2, 60, 1, {"mms.job.in_doubt"}),
+        (1, 2, 1, {"mms.job.in_doubt"}),
+    ],
+    ids=["one signal drains", "the second stops at once", "the drain has a limit"],
+)
+def test_every_call_under_way_is_told_and_every_other_job_stays(
+    signals: int, finish_s: float, code: int, kinds: set[str]
+) -> None:
+    async def story() -> None:
+        async with Stage(answer=slow, pace_per_s=10) as stage:
+            for n in range(40):
+                stage.server.publish_job("acme", job_body(f"j{n}"))
+            stop = Stop()
+            limits = DrainLimits(finish_s=finish_s, tell_s=5)
+            now_s = asyncio.get_running_loop().time
+            running = asyncio.create_task(
+                run([stage.sender], stop=stop, limits=limits, observe=stage.seen.append, monotonic=now_s)
+            )
+            await stage.until(lambda: stage.sender.underway.calling == 8)
+            for _ in range(signals):
+                stop.signal()
+            assert await running == code
+            stage.broker.disconnect()
+            assert {kind for _, kind in stage.ends()} == kinds
+            assert len(stage.ends()) == len(stage.api.calls) == 8
+            assert len(stage.server.bodies("mms.jobs.acme")) == 32
+
+    run_virtual(story())
+
+
+def test_a_failed_background_task_ends_the_run_with_its_error() -> None:
+    async def story() -> None:
+        async with Stage(answer=slow) as stage:
+            stop = Stop()
+            limits = DrainLimits(finish_s=60, tell_s=5)
+            now_s = asyncio.get_running_loop().time
+            running = asyncio.create_task(
+                run([stage.sender], stop=stop, limits=limits, observe=stage.seen.append, monotonic=now_s)
+            )
+            await asyncio.sleep(1)
+            stop.fail(KeyError("bug"))
+            with pytest.raises(KeyError):
+                await running
+
+    run_virtual(story())

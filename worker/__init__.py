@@ -1,0 +1,1 @@
+"""The MMS sending worker: drains send jobs at the pace that the API allows."""

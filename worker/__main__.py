@@ -1,0 +1,158 @@
+"""The command line: ``mms-worker``, or ``python -m worker``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from worker.adapters import logs
+from worker.app import run_worker, worker_version
+from worker.commands.check import check_everything
+from worker.commands.publish import FlagJob, publish_lines, publish_one
+from worker.commands.terminal import run_async, settings_or_exit
+from worker.core.event_schema import event_schema
+from worker.core.job import job_schema
+
+cli = typer.Typer(
+    name="mms-worker",
+    help="Drains MMS send jobs from RabbitMQ at exactly the pace the MMS API allows.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+_RUN_HELP = """Run the sending worker: one process, all configured accounts.
+
+SIGTERM (or Ctrl-C) drains: calls under way end, everything else goes back to its queue. A second one stops at
+once; calls that it breaks off are held as in doubt, and told.
+
+Settings come from the environment (MMS_…). The ones that most people set:
+
+\b
+  MMS_AMQP_URL     broker                    amqp://guest:guest@127.0.0.1:5672/
+  MMS_REDIS_URL    limiter                   redis://127.0.0.1:6379/0
+  MMS_API_URL      the API's base address    required, https
+  MMS_APP_KEY      the account's key         required (or MMS_ACCOUNTS_FILE)
+  MMS_RATE_PER_S   calls per second          15
+
+[bold]Examples[/bold]
+
+\b
+  MMS_API_URL=https://api.example/api/v3 MMS_APP_KEY=… mms-worker run
+  MMS_ACCOUNTS_FILE=accounts.toml MMS_ADMIN_PORT=9465 mms-worker run
+"""
+
+_PUBLISH_HELP = """Publish jobs, from JSON Lines or from flags.
+
+JSON Lines: one job a line, from a file or from standard input (-). Flags: one job.
+
+Every job is checked first, published with confirm, and counted; nothing is lost silently. Needs MMS_AMQP_URL only.
+
+[bold]Examples[/bold]
+
+\b
+  mms-worker publish jobs.jsonl
+  zcat jobs.jsonl.gz | mms-worker publish - --account campaign
+  mms-worker publish --to 0412345678 --text "Your parcel is on its way" --media parcel.png --urgent
+"""
+
+_CHECK_HELP = """Check that everything the worker needs is there and lets it in.
+
+Looks at the settings, the broker, Redis, and the API for each account (one GET account call each). Changes nothing.
+Exit code 0, or 2 with a list of what is wrong.
+
+[bold]Example[/bold]
+
+\b
+  mms-worker check && mms-worker run
+"""
+
+_SCHEMA_HELP = """Print the JSON Schema of a job, as producers publish it, or of an event, as the worker does.
+
+[bold]Examples[/bold]
+
+\b
+  mms-worker schema job > job.schema.json
+  mms-worker schema event
+"""
+
+
+class SchemaOf(StrEnum):
+    """What there is a schema of."""
+
+    JOB = "job"
+    EVENT = "event"
+
+
+@cli.callback(invoke_without_command=True)
+def about(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Say the version, when asked."""
+    if version:
+        typer.echo(worker_version())
+        raise typer.Exit
+
+
+@cli.command(help=_RUN_HELP)
+def run() -> None:
+    """Run the sending worker."""
+    settings = settings_or_exit()
+    logs.configure(level=settings.log_level, style=settings.log_format)
+    raise typer.Exit(run_async(run_worker(settings)))
+
+
+@cli.command(help=_PUBLISH_HELP)
+def publish(
+    lines: Annotated[str | None, typer.Argument(metavar="[FILE|-]", help="JSON Lines: one job a line.")] = None,
+    *,
+    account: Annotated[str, typer.Option(help="The account whose queue it goes to.")] = "default",
+    urgent: Annotated[bool, typer.Option("--urgent", help="Before the account's bulk jobs.")] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help="Publish lines as they are.")] = False,
+    to: Annotated[list[str] | None, typer.Option(help="A recipient; repeat for more.")] = None,
+    text: Annotated[str | None, typer.Option(help="The message.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The subject, at most 40 characters.")] = None,
+    media: Annotated[Path | None, typer.Option(metavar="FILE", help="A PNG, GIF or JPEG, at most 380 KB.")] = None,
+    media_url: Annotated[str | None, typer.Option(help="An https address of the picture, instead.")] = None,
+    job_id: Annotated[str | None, typer.Option("--id", help="Your own id; made up when absent.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Echoed in every event.")] = None,
+) -> None:
+    """Publish jobs."""
+    flags = FlagJob(
+        job_id=job_id, to=to or [], text=text, subject=subject, media=media, media_url=media_url, reference=reference
+    )
+    if lines is not None and flags.is_given:
+        raise typer.BadParameter("give a file of jobs, or one job by flags, not both", param_hint="FILE")
+    if lines is None and not flags.is_given:
+        raise typer.BadParameter("give a file of jobs (- for standard input), or one job by --to, --text and --media")
+    if lines is None:
+        raise typer.Exit(publish_one(flags, account=account, is_urgent=urgent))
+    raise typer.Exit(publish_lines(lines, account=account, is_urgent=urgent, is_checked=not unchecked))
+
+
+@cli.command(help=_CHECK_HELP)
+def check() -> None:
+    """Check that everything is reachable and permitted."""
+    raise typer.Exit(run_async(check_everything(settings_or_exit())))
+
+
+@cli.command(help=_SCHEMA_HELP)
+def schema(of: Annotated[SchemaOf, typer.Argument(help="What to print the schema of.")]) -> None:
+    """Print a JSON Schema."""
+    printed = job_schema() if of is SchemaOf.JOB else event_schema()
+    typer.echo(orjson.dumps(printed, option=orjson.OPT_INDENT_2).decode())
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="mms-worker")
+
+
+if __name__ == "__main__":
+    main()

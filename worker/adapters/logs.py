@@ -1,0 +1,93 @@
+"""Logs: one line per notable happening, as JSON or for a terminal. Never a phone number, a secret or a URL."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+from worker.core.settlement import End
+from worker.flow.observations import (
+    AccountResumed,
+    AccountSuspended,
+    BrokerConnected,
+    BrokerLost,
+    CallFinished,
+    DrainEnded,
+    DrainStarted,
+    JobFinished,
+    JobReceived,
+    JobRequeued,
+    LimiterAnswered,
+    Observation,
+    Published,
+    SlotTaken,
+    Surprise,
+)
+
+
+def configure(*, level: str, style: Literal["json", "console"]) -> None:
+    """Set up logging for the process, on standard error."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    last = structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[*shared, last],
+        wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    # The libraries' own words: what matters in them reaches us as values and exceptions.
+    logging.basicConfig(level=logging.CRITICAL, stream=sys.stderr)
+
+
+_METRICS_ONLY = (JobReceived, CallFinished, SlotTaken, Published)
+
+
+class LogObserver:
+    """Writes the observations that a person wants to read; the many others are metrics only."""
+
+    def __init__(self) -> None:
+        self._log = structlog.get_logger().bind()
+        self._is_limiter_away = False
+
+    def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912 - one case per kind of line
+        """Take in what the flow tells."""
+        log = self._log
+        if isinstance(seen, _METRICS_ONLY):
+            return
+        match seen:
+            case JobFinished(end=End.DEAD | End.IN_DOUBT | End.REFUSED):
+                log.warning(
+                    "job_ended", end=seen.end.value, account=seen.account, job_id=seen.job_id, attempts=seen.attempts
+                )
+            case JobFinished():
+                log.debug(
+                    "job_ended", end=seen.end.value, account=seen.account, job_id=seen.job_id, attempts=seen.attempts
+                )
+            case JobRequeued(account, reason, delay_s, job_id):
+                log.info("job_requeued", account=account, job_id=job_id, reason=reason.value, delay_s=delay_s)
+            case LimiterAnswered(is_away=is_away, why=why):
+                if is_away != self._is_limiter_away:
+                    self._is_limiter_away = is_away
+                    log.warning("sending_stopped" if is_away else "sending_resumed", because="limiter", why=why)
+            case AccountSuspended(account, because, description):
+                log.error("account_suspended", account=account, reason=because.value, description=description)
+            case AccountResumed(account, because):
+                log.info("account_resumed", account=account, reason=because.value)
+            case BrokerConnected(role):
+                log.info("broker_connected", role=role.value)
+            case BrokerLost(role, why):
+                log.warning("broker_lost", role=role.value, why=why)
+            case DrainStarted(in_flight):
+                log.info("drain_started", calls_under_way=in_flight)
+            case DrainEnded(duration_s, aborted):
+                log.info("drain_ended", duration_s=round(duration_s, 3), calls_broken_off=aborted)
+            case Surprise(where, error):
+                log.error("surprise", where=where, exc_info=error)
+            case _:
+                pass

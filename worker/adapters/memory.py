@@ -1,0 +1,289 @@
+"""The ports in memory: products like the others, with the same contract tests; for tests and simulations.
+
+They live on the event loop's own time, so that in a virtual-time loop days pass in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.core.bucket import Bucket, close, give_back, interval_ns, reserve
+from worker.core.delivery import Delivery, Lane, Publication
+from worker.core.outcome import Reply
+from worker.core.picture import Picture
+from worker.core.topology import (
+    EVENTS_EXCHANGE,
+    EVENTS_QUEUE,
+    JOBS_EXCHANGE,
+    RETRY_DELAYS_S,
+    UNROUTABLE_QUEUE,
+    jobs_queue,
+    retry_queue,
+    routing_key,
+)
+from worker.flow.ports import (
+    CallContent,
+    LimiterAway,
+    MediaRefused,
+    MediaUnavailable,
+    Monotonic,
+    PublishFailed,
+    Slots,
+)
+
+Take = Callable[[Delivery], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Message:
+    publication: Publication
+    lane: Lane
+    redelivered: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Session:
+    """What one connection holds; a delivery is its own as long as it is open."""
+
+    is_open: bool = True
+    unacked: dict[int, tuple[str, _Message]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Receipt:
+    session: _Session
+    number: int
+
+
+class MemoryServer:
+    """The broker itself: queues by name, routing as in ``core/topology.py``. Several brokers may share it."""
+
+    def __init__(self, accounts: Iterable[str]) -> None:
+        self.queues: dict[str, deque[_Message]] = defaultdict(deque)
+        self._lanes = {
+            routing_key(account, lane): (jobs_queue(account, lane), lane) for account in accounts for lane in Lane
+        }
+        self._delays_s = {retry_queue(delay_s): delay_s for delay_s in RETRY_DELAYS_S}
+        self.changed: list[Callable[[], None]] = []
+
+    def accept(self, publication: Publication) -> None:
+        """Route a publication."""
+        if publication.exchange in self._delays_s:
+            delay_s = self._delays_s[publication.exchange]
+            waiting = Publication(JOBS_EXCHANGE, publication.routing_key, publication.body, publication.headers)
+            asyncio.get_running_loop().call_later(delay_s, self.accept, waiting)
+            return
+        queue, lane = self._target(publication)
+        self.queues[queue].append(_Message(publication, lane))
+        self._tell()
+
+    def publish_job(self, account: str, body: bytes, *, lane: Lane = Lane.BULK) -> None:
+        """Publish as a producer does."""
+        self.accept(Publication(JOBS_EXCHANGE, routing_key(account, lane), body, {}))
+
+    def put_first(self, queue: str, message: _Message) -> None:
+        """Return a message to the head of its queue."""
+        message.redelivered = True
+        self.queues[queue].appendleft(message)
+        self._tell()
+
+    def bodies(self, queue: str) -> list[bytes]:
+        """What waits in ``queue``."""
+        return [message.publication.body for message in self.queues[queue]]
+
+    def headers(self, queue: str) -> list[dict[str, Any]]:
+        """The headers of what waits in ``queue``."""
+        return [dict(message.publication.headers) for message in self.queues[queue]]
+
+    def _target(self, publication: Publication) -> tuple[str, Lane]:
+        if publication.exchange == EVENTS_EXCHANGE:
+            return EVENTS_QUEUE, Lane.BULK
+        if publication.exchange == JOBS_EXCHANGE:
+            return self._lanes.get(publication.routing_key, (UNROUTABLE_QUEUE, Lane.BULK))
+        return publication.routing_key, Lane.BULK
+
+    def _tell(self) -> None:
+        for listener in self.changed:
+            listener()
+
+
+class MemoryBroker:
+    """Implements the ``Broker`` port: one worker's connection to a ``MemoryServer``."""
+
+    def __init__(self, server: MemoryServer, *, prefetch: int = 128, monotonic: Monotonic) -> None:
+        self._server = server
+        self._prefetch = prefetch
+        self._monotonic = monotonic
+        self._session = _Session()
+        self._takes: dict[str, Take] = {}
+        self._numbers = 0
+        #: Raised for the next publications, one each; a test's way to let them fail.
+        self.publish_failures: deque[str] = deque()
+        server.changed.append(self._deliver)
+
+    async def publish(self, publication: Publication) -> None:
+        """Publish, or fail as told."""
+        await asyncio.sleep(0)
+        if self.publish_failures:
+            raise PublishFailed(self.publish_failures.popleft())
+        self._server.accept(publication)
+
+    async def publisher_ready(self) -> None:
+        """Nothing to wait for."""
+
+    async def ack(self, delivery: Delivery) -> None:
+        """Forget the delivery, if it is still ours."""
+        receipt = delivery.receipt
+        assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts
+        receipt.session.unacked.pop(receipt.number, None)
+        self._deliver()
+
+    def is_ours(self, delivery: Delivery) -> bool:
+        """Whether the delivery's session is open."""
+        receipt = delivery.receipt
+        assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts
+        return receipt.session.is_open
+
+    async def consume(self, account: str, take: Take) -> None:
+        """Start handing over."""
+        self._takes[account] = take
+        self._deliver()
+
+    async def pause(self, account: str) -> None:
+        """Stop handing over."""
+        self._takes.pop(account, None)
+
+    def disconnect(self) -> None:
+        """Lose the connection, and have a new one at once: what was not acknowledged goes back to its queue."""
+        session, self._session = self._session, _Session()
+        session.is_open = False
+        for queue, message in reversed(list(session.unacked.values())):
+            self._server.put_first(queue, message)
+
+    def close(self) -> None:
+        """Leave for good."""
+        self._takes.clear()
+        self.disconnect()
+        self._server.changed.remove(self._deliver)
+
+    def _deliver(self) -> None:
+        for account, take in list(self._takes.items()):
+            for lane in Lane:
+                queue = jobs_queue(account, lane)
+                waiting = self._server.queues[queue]
+                while waiting and self._held(queue) < self._prefetch:
+                    self._hand_over(account, lane, queue, waiting.popleft(), take)
+
+    def _held(self, queue: str) -> int:
+        return sum(name == queue for name, _ in self._session.unacked.values())
+
+    def _hand_over(self, account: str, lane: Lane, queue: str, message: _Message, take: Take) -> None:
+        self._numbers += 1
+        self._session.unacked[self._numbers] = (queue, message)
+        delivery = Delivery(
+            account=account,
+            lane=lane,
+            body=message.publication.body,
+            headers=message.publication.headers,
+            redelivered=message.redelivered,
+            published_at=message.publication.published_at,
+            received_at_s=self._monotonic(),
+            receipt=_Receipt(self._session, self._numbers),
+        )
+        asyncio.get_running_loop().call_soon(take, delivery)
+
+
+class MemoryLimiter:
+    """Implements the ``Limiter`` port for workers of one process."""
+
+    def __init__(self, *, pace_per_s: dict[str, float], span_us: int, monotonic: Monotonic) -> None:
+        self._interval_ns = {account: interval_ns(pace) for account, pace in pace_per_s.items()}
+        self._span_us = span_us
+        self._monotonic = monotonic
+        self._buckets: dict[str, Bucket | None] = {}
+        #: Set to a reason, the limiter is away.
+        self.away: str | None = None
+
+    async def reserve(self, account: str, count: int) -> Slots | LimiterAway:
+        """Reserve up to ``count`` slots."""
+        await asyncio.sleep(0)
+        if self.away is not None:
+            return LimiterAway(self.away)
+        interval = self._interval_ns[account]
+        self._buckets[account], grant = reserve(
+            self._buckets.get(account),
+            now_us=self._now_us(),
+            interval_ns=interval,
+            count=count,
+            span_us=self._span_us,
+        )
+        return Slots(grant.count, grant.first_us / 1e6, interval / 1e9, (grant.first_us, grant.next_us))
+
+    async def give_back(self, account: str, slots: Slots, used: int) -> None:
+        """Return unused slots."""
+        assert isinstance(slots.proof, tuple)  # noqa: S101 - only this adapter makes proofs
+        first_us, next_us = slots.proof
+        unused_from_us = first_us - (-used * self._interval_ns[account] // 1000)
+        self._buckets[account] = give_back(self._buckets.get(account), unused_from_us=unused_from_us, next_us=next_us)
+
+    async def close(self, account: str, for_s: float) -> None:
+        """Close the account."""
+        self._buckets[account] = close(self._buckets.get(account), now_us=self._now_us(), for_us=int(for_s * 1e6))
+
+    def _now_us(self) -> int:
+        return int(self._monotonic() * 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCall:
+    """One call that reached the API in memory."""
+
+    at_s: float
+    account: str
+    content: CallContent
+    numbers: tuple[str, ...]
+
+
+class MemoryApi:
+    """Implements the ``Api`` port; ``answer`` decides what comes back, and when."""
+
+    def __init__(self, answer: Callable[[SeenCall], Awaitable[Reply]], *, monotonic: Monotonic) -> None:
+        self._answer = answer
+        self._monotonic = monotonic
+        self.calls: list[SeenCall] = []
+        #: What ``GET account`` answers.
+        self.account_reply: Reply | None = None
+
+    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Reply:
+        """Note the call and answer."""
+        call = SeenCall(self._monotonic(), account, content, numbers)
+        self.calls.append(call)
+        return await self._answer(call)
+
+    async def account(self, account: str) -> Reply:  # noqa: ARG002 - the port's
+        """Answer as told."""
+        assert self.account_reply is not None  # noqa: S101 - a test that probes says what is answered
+        return self.account_reply
+
+    async def warm_up(self) -> None:
+        """Nothing to open."""
+
+
+class MemoryMedia:
+    """Implements the ``Media`` port from a table."""
+
+    def __init__(self, by_url: dict[str, Picture | MediaRefused | MediaUnavailable]) -> None:
+        self._by_url = by_url
+
+    def kept(self, url: str) -> Picture | MediaRefused | None:  # noqa: ARG002 - the port's
+        """Nothing is kept."""
+        return None
+
+    async def fetch(self, url: str) -> Picture | MediaRefused | MediaUnavailable:
+        """Look it up."""
+        await asyncio.sleep(0)
+        return self._by_url.get(url, MediaUnavailable("nothing there"))

@@ -1,0 +1,100 @@
+"""Connecting to RabbitMQ and declaring what lives there, with failures in words for a person."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+
+import aio_pika
+from aiormq.abc import AbstractChannel
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelPreconditionFailed,
+    ConnectionNotAllowed,
+    InvalidFrameError,
+    ProbableAuthenticationError,
+)
+from yarl import URL
+
+from worker.core.topology import Topology
+from worker.flow.observations import Role
+from worker.flow.ports import CannotStart
+
+#: What aio-pika raises when the broker, or the way to it, fails.
+AMQP_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError)
+HEARTBEAT_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is. ``name`` is shown in its list of connections."""
+
+    url: str = field(repr=False)
+    name: str
+    timeout_s: float
+    ssl_context: ssl.SSLContext | None = None
+
+    def __str__(self) -> str:
+        url = URL(self.url)
+        return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
+
+
+async def connect(address: BrokerAddress, role: Role) -> aio_pika.abc.AbstractConnection:
+    """Open a connection; ``CannotStart`` says in a sentence why not."""
+    url = URL(address.url).update_query(heartbeat=str(HEARTBEAT_S))
+    try:
+        return await aio_pika.connect(
+            url,
+            timeout=address.timeout_s,
+            ssl_context=address.ssl_context,
+            client_properties={"connection_name": f"{address.name} {role.value}"},
+        )
+    except (AuthenticationError, ProbableAuthenticationError) as error:
+        raise CannotStart(
+            f"The broker at {address} refused the login: check user and password in MMS_AMQP_URL."
+        ) from error
+    except (ConnectionNotAllowed, InvalidFrameError) as error:
+        # After a good login the broker answers the opening of a virtual host with a close; aiormq wants another frame.
+        raise CannotStart(
+            f"The broker at {address} does not let this user into the virtual host: check the path of MMS_AMQP_URL, "
+            "that it exists, and that the user may use it."
+        ) from error
+    except (*AMQP_FAILURES, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
+            raise
+        raise CannotStart(
+            f"The broker at {address} cannot be reached ({why(error)}): check MMS_AMQP_URL, and that RabbitMQ runs."
+        ) from error
+
+
+async def declare(channel: AbstractChannel, topology: Topology, timeout_s: float) -> None:
+    """Declare what is missing. Raises ``CannotStart`` when something exists in another shape."""
+    name = ""
+    try:
+        for exchange in topology.exchanges:
+            name = f"exchange {exchange.name}"
+            await channel.exchange_declare(
+                exchange.name,
+                exchange_type=exchange.kind,
+                durable=True,
+                arguments=exchange.arguments,
+                timeout=timeout_s,
+            )
+        for queue in topology.queues:
+            name = f"queue {queue.name}"
+            await channel.queue_declare(queue.name, durable=True, arguments=queue.arguments, timeout=timeout_s)
+            for source, key in queue.bindings:
+                await channel.queue_bind(queue.name, source, routing_key=key, timeout=timeout_s)
+    except ChannelPreconditionFailed as error:
+        raise CannotStart(
+            f"The {name} exists in the broker with other properties ({why(error)}): "
+            "delete it once it is empty, or use another virtual host, and start again."
+        ) from error
+
+
+def why(error: BaseException) -> str:
+    """What a failure says, on one line, without the address (it may hold a password)."""
+    words = " ".join(str(argument) for argument in error.args if not isinstance(argument, bytes))
+    return " ".join(words.split())[:300] or type(error).__name__

@@ -1,0 +1,215 @@
+"""The composition root: builds everything by keyword, and runs it. Only this module knows adapters and settings."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from worker.adapters.admin_http import AdminServer
+from worker.adapters.http_transport import TransportLimits
+from worker.adapters.logs import LogObserver
+from worker.adapters.media import MediaFetcher
+from worker.adapters.mms_http import Credentials, MmsHttpApi
+from worker.adapters.prometheus import Metrics
+from worker.adapters.rabbitmq import RabbitBroker
+from worker.adapters.rabbitmq_connection import BrokerAddress
+from worker.adapters.redis_connection import redis_client, require_redis
+from worker.adapters.redis_limiter import RedisLimiter
+from worker.core.topology import topology
+from worker.flow.account import AccountSender
+from worker.flow.observations import Observation
+from worker.flow.pipeline import Pipeline, Rules, utc_now
+from worker.flow.runner import DrainLimits, Stop, run
+from worker.settings import Settings
+
+#: How far below the limit we stay, as a share of it. Slots are promises about sending and the API counts arrivals:
+#: without it, jitter alone puts limit + 1 arrivals into half of all seconds.
+GUARD = 0.02
+#: Telling what became of broken-off calls takes this long at most; see ``runner``.
+TELL_S_MAX = 5.0
+#: Connections opened before the first slot: enough for the calls of a second at the usual answer time.
+CONNECTIONS_AHEAD_MAX = 16
+LOOP_LAG_LOOK_S = 0.5
+#: New objects between two collections: a job makes some hundred, nearly all of which die without the collector.
+GC_THRESHOLD = 20_000
+
+
+def worker_version() -> str:
+    """The installed version, or a word for a source tree that is not installed."""
+    try:
+        return version("mms-worker")
+    except PackageNotFoundError:
+        return "source"
+
+
+async def run_worker(settings: Settings) -> int:
+    """Run the sending worker until it is told to stop; returns the exit code. Raises ``CannotStart``."""
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.signal)
+    pace_per_s = {account.name: account.rate_per_s * (1 - GUARD) for account in settings.accounts}
+    metrics = Metrics(
+        accounts={account.name: account.rate_per_s for account in settings.accounts},
+        pace_per_s=pace_per_s,
+        version=worker_version(),
+        calls_max=settings.calls_max,
+    )
+    logs = LogObserver()
+
+    def observe(seen: Observation) -> None:
+        metrics.observe(seen)
+        logs.observe(seen)
+
+    async with AsyncExitStack() as stack:
+        redis = await open_redis(settings, stack)
+        limiter = RedisLimiter(redis=redis, pace_per_s=pace_per_s, monotonic=time.monotonic)
+        broker = RabbitBroker(
+            address=broker_address(settings),
+            topology=topology(account.name for account in settings.accounts),
+            prefetch={account.name: settings.prefetch_for(account) for account in settings.accounts},
+            publish_timeout_s=settings.publish_timeout_s,
+            observe=observe,
+            monotonic=time.monotonic,
+            on_failure=stop.fail,
+        )
+        api = build_api(settings)
+        stack.push_async_callback(api.aclose)
+        media = MediaFetcher(
+            allowed=settings.media_hosts_allowed,
+            ssl_context=trusting(settings.media_ca_file),
+            monotonic=time.monotonic,
+        )
+        stack.push_async_callback(media.aclose)
+        pipeline = Pipeline(
+            broker=broker,
+            api=api,
+            media=media,
+            rules=Rules(region=settings.region, attempts_max=settings.attempts_max),
+            observe=observe,
+            monotonic=time.monotonic,
+            wall_clock=utc_now,
+        )
+        senders = [
+            AccountSender(
+                account=account.name,
+                calls_max=settings.calls_max,
+                hold_s_max=settings.hold_s_max,
+                pipeline=pipeline,
+                broker=broker,
+                limiter=limiter,
+                monotonic=time.monotonic,
+                observe=observe,
+                on_failure=stop.fail,
+            )
+            for account in settings.accounts
+        ]
+        watch_stages(metrics, senders)
+        admin = AdminServer(
+            host=settings.admin_host,
+            port=settings.admin_port,
+            registry=metrics.registry,
+            not_ready_because=lambda: not_ready_because(broker, stop),
+        )
+        await admin.start()
+        stack.push_async_callback(admin.close)
+        await broker.start()
+        stack.push_async_callback(broker.close)
+        await api.warm_up()
+        lag = asyncio.create_task(watch_loop_lag(metrics))
+        stack.callback(lag.cancel)
+        # What lives for the whole run is not looked through again and again: shorter pauses, steadier slots.
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+        return await run(
+            senders,
+            stop=stop,
+            limits=DrainLimits(finish_s=settings.drain_s_max, tell_s=TELL_S_MAX),
+            observe=observe,
+            monotonic=time.monotonic,
+        )
+
+
+def build_api(settings: Settings) -> MmsHttpApi:
+    """The API's client, for all accounts."""
+    return MmsHttpApi(
+        api_url=settings.api_url,
+        credentials={
+            account.name: Credentials(
+                app_key=account.app_key.get_secret_value(),
+                app_secret=account.app_secret.get_secret_value(),
+                auth=account.auth,
+            )
+            for account in settings.accounts
+        },
+        user_agent=f"mms-worker/{worker_version()}",
+        ssl_context=trusting(settings.api_ca_file),
+        limits=TransportLimits(
+            # One bound: a call that may run has a connection, so that nothing queues inside the pool.
+            connections_max=settings.calls_max * len(settings.accounts),
+            connect_timeout_s=settings.connect_timeout_s,
+            read_timeout_s=settings.read_timeout_s,
+            keepalive_s=settings.api_keepalive_s,
+        ),
+        connections_ahead=min(settings.calls_max, CONNECTIONS_AHEAD_MAX),
+    )
+
+
+def broker_address(settings: Settings) -> BrokerAddress:
+    """Where the broker is, and how this process is named there."""
+    return BrokerAddress(
+        url=settings.amqp_url.get_secret_value(),
+        name=f"mms-worker {socket.gethostname()} {os.getpid()}",
+        timeout_s=settings.publish_timeout_s,
+    )
+
+
+async def open_redis(settings: Settings, stack: AsyncExitStack) -> Redis:
+    """Connect to Redis; ``CannotStart`` says in a sentence why not. ``stack`` closes it."""
+    redis = redis_client(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
+    stack.push_async_callback(redis.aclose)
+    await require_redis(redis)
+    return redis
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS as a client, always verified: against ``ca_file``, or the system's certificates."""
+    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+
+
+def not_ready_because(broker: RabbitBroker, stop: Stop) -> str | None:
+    """Why this worker sends nothing, or None."""
+    if stop.drain.is_set():
+        return "draining"
+    return None if broker.is_ready else "not connected to the broker"
+
+
+def watch_stages(metrics: Metrics, senders: list[AccountSender]) -> None:
+    """Export how many jobs are in which stage."""
+
+    def total(of: Callable[[AccountSender], int]) -> Callable[[], int]:
+        return lambda: sum(map(of, senders))
+
+    metrics.watch_stage("preparing", total(lambda sender: sender.underway.preparing))
+    metrics.watch_stage("waiting", total(lambda sender: sender.waiting))
+    metrics.watch_stage("calling", total(lambda sender: sender.underway.calling))
+    metrics.watch_stage("settling", total(lambda sender: sender.underway.settling))
+
+
+async def watch_loop_lag(metrics: Metrics) -> None:
+    """Measure how late the event loop wakes a sleeper."""
+    while True:
+        asked_at_s = time.monotonic()
+        await asyncio.sleep(LOOP_LAG_LOOK_S)
+        metrics.event_loop_lag.set(max(0.0, time.monotonic() - asked_at_s - LOOP_LAG_LOOK_S))

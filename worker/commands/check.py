@@ -1,0 +1,89 @@
+"""``mms-worker check``: is everything there, and does it let us in? Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from aiormq.exceptions import ChannelNotFoundEntity
+from rich.console import Console
+from rich.table import Table
+
+from worker.adapters.mms_http import MmsHttpApi
+from worker.adapters.rabbitmq_connection import AMQP_FAILURES, connect, why
+from worker.app import broker_address, build_api, open_redis
+from worker.commands.terminal import EXIT_CANNOT_START
+from worker.core.outcome import Accepted, NotSent, Suspended, Throttled, classify_account
+from worker.core.topology import JOBS_EXCHANGE
+from worker.flow.observations import Role
+from worker.flow.ports import CannotStart
+from worker.settings import AccountSettings, Settings
+
+
+async def check_everything(settings: Settings) -> int:
+    """Look at each part, show a table, and return the exit code."""
+    async with AsyncExitStack() as stack:
+        api = build_api(settings)
+        stack.push_async_callback(api.aclose)
+        checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+            ("broker", lambda: _broker(settings)),
+            ("Redis", lambda: _redis(settings)),
+            *((f"API, account {account.name}", _account_check(api, account)) for account in settings.accounts),
+        ]
+        found = await asyncio.gather(*(_said(check) for _, check in checks))
+    table = Table("", "what", "found", title="mms-worker check", title_justify="left")
+    table.add_row("[green]✓[/green]", "settings", f"{len(settings.accounts)} account(s)")
+    for (name, _), (is_well, words) in zip(checks, found, strict=True):
+        table.add_row("[green]✓[/green]" if is_well else "[red]✗[/red]", name, words)
+    Console().print(table)
+    return 0 if all(is_well for is_well, _ in found) else EXIT_CANNOT_START
+
+
+async def _said(check: Callable[[], Awaitable[str]]) -> tuple[bool, str]:
+    try:
+        return True, await check()
+    except CannotStart as error:
+        return False, str(error)
+
+
+async def _broker(settings: Settings) -> str:
+    address = broker_address(settings)
+    connection = await connect(address, Role.CONSUME)
+    try:
+        channel = await (await connection.channel(publisher_confirms=False)).get_underlay_channel()
+        await channel.exchange_declare(JOBS_EXCHANGE, passive=True, timeout=address.timeout_s)
+    except ChannelNotFoundEntity:
+        return f"connected to {address}; nothing is declared yet, the first worker does it"
+    except AMQP_FAILURES as error:
+        raise CannotStart(f"The broker refused a look at {JOBS_EXCHANGE}: {why(error)}.") from error
+    finally:
+        await connection.close()
+    return f"connected to {address}; {JOBS_EXCHANGE} is there"
+
+
+async def _redis(settings: Settings) -> str:
+    async with AsyncExitStack() as stack:
+        redis = await open_redis(settings, stack)
+        seconds, _ = await redis.time()
+        return f"answers; its clock says {seconds}"
+
+
+def _account_check(api: MmsHttpApi, account: AccountSettings) -> Callable[[], Awaitable[str]]:
+    async def look() -> str:
+        match classify_account(await api.account(account.name)):
+            case Accepted(low_balance=low_balance):
+                return "the key is accepted" + ("; the balance is low" if low_balance else "")
+            case Suspended(because, description):
+                raise CannotStart(
+                    f"The API refuses account {account.name} because of its {because.value} ({description}): "
+                    "check MMS_APP_KEY and MMS_AUTH, or the account's credit."
+                )
+            case Throttled():
+                return "the key is accepted; the account is at its limit now"
+            case NotSent(reason):
+                raise CannotStart(f"The API does not answer as it should ({reason}): check MMS_API_URL and its CA.")
+            case unclear:
+                raise CannotStart(f"The API's answer is unclear ({type(unclear).__name__}): check MMS_API_URL.")
+
+    return look

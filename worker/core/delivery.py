@@ -1,0 +1,72 @@
+"""What goes out of the broker and back into it, as plain data (pure)."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+#: Attempts that the job has used up so far; ours, carried from copy to copy.
+ATTEMPTS_HEADER = "x-mms-attempts"
+_ATTEMPTS_BELIEVED_MAX = 1_000_000
+#: What the broker wrote on a message's earlier way; on a copy it would grow without end and mislead.
+_BROKER_HEADERS = frozenset(
+    {"x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
+     "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count"}
+)  # fmt: skip
+
+
+class Lane(enum.StrEnum):
+    """An account's urgent or bulk queue."""
+
+    URGENT = "urgent"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A job as handed over by the broker.
+
+    ``receipt`` is what the broker's adapter needs to acknowledge it, and means nothing to anybody else.
+    ``received_at_s`` is on the monotonic clock.
+    """
+
+    account: str
+    lane: Lane
+    body: bytes = field(repr=False)
+    headers: Mapping[str, Any] = field(repr=False)
+    redelivered: bool
+    published_at: datetime | None
+    received_at_s: float
+    receipt: object = field(repr=False)
+
+    @property
+    def attempts(self) -> int:
+        """Attempts used up before this delivery."""
+        value = self.headers.get(ATTEMPTS_HEADER)
+        is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _ATTEMPTS_BELIEVED_MAX
+        return value if is_count and isinstance(value, int) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message to publish: persistent, confirmed, and mandatory where ``is_mandatory``."""
+
+    exchange: str
+    routing_key: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, Any] = field(repr=False)
+    content_type: str = "application/json"
+    message_id: str | None = None
+    published_at: datetime | None = None
+
+
+def carried_headers(delivery: Delivery, **more: object) -> dict[str, Any]:
+    """The headers for a copy of ``delivery``: the producer's own, without the broker's, with ``more``.
+
+    Names in ``more`` are written with underscores and without the ``x-mms-`` that all of ours begin with.
+    """
+    kept = {name: value for name, value in delivery.headers.items() if name not in _BROKER_HEADERS}
+    return kept | {f"x-mms-{name.replace('_', '-')}": value for name, value in more.items()}

@@ -1,0 +1,139 @@
+"""The names and shapes of everything that lives in the broker (pure).
+
+Fixed for producers and operators: exchanges ``mms.jobs`` and ``mms.events``, the queues below. All queues are
+quorum queues, but the event log, which is a stream; everything is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from worker.core.delivery import Lane
+
+JOBS_EXCHANGE = "mms.jobs"
+EVENTS_EXCHANGE = "mms.events"
+UNROUTABLE_EXCHANGE = "mms.unroutable"
+
+DEAD_QUEUE = "mms.dead"
+IN_DOUBT_QUEUE = "mms.in_doubt"
+UNROUTABLE_QUEUE = "mms.unroutable"
+EVENTS_QUEUE = "mms.events.log"
+
+#: The fixed delays of the retry queues, in seconds. One delay per queue: expiry happens only at a queue's head.
+RETRY_DELAYS_S = (1, 5, 15, 60, 300)
+
+#: A job that was handed out this often without an end (each time its worker died or left) goes to mms.dead.
+DELIVERY_LIMIT = 100
+EVENT_LOG_BYTES_MAX = 2_000_000_000
+EVENT_LOG_AGE_MAX = "7D"
+EVENT_LOG_SEGMENT_BYTES = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An exchange to declare; ``kind`` is AMQP's type."""
+
+    name: str
+    kind: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue to declare, and the (exchange, routing key) pairs that it is bound with."""
+
+    name: str
+    arguments: dict[str, Any]
+    bindings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What a worker for some accounts needs in the broker, in the order of declaration."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+
+
+def routing_key(account: str, lane: Lane) -> str:
+    """The routing key of ``mms.jobs`` that producers use."""
+    return account if lane is Lane.BULK else f"{account}.urgent"
+
+
+def jobs_queue(account: str, lane: Lane) -> str:
+    """The queue that holds an account's waiting jobs of one lane."""
+    return f"mms.jobs.{routing_key(account, lane)}"
+
+
+def retry_queue(delay_s: int) -> str:
+    """The queue in which a job waits ``delay_s`` seconds; also the name of the exchange that feeds it."""
+    return f"mms.retry.{delay_s}s"
+
+
+def retry_delay_at_least(wait_s: float) -> int:
+    """The shortest fixed delay that covers ``wait_s``, or the longest there is."""
+    return next((delay for delay in RETRY_DELAYS_S if delay >= wait_s), RETRY_DELAYS_S[-1])
+
+
+def topology(accounts: Iterable[str]) -> Topology:
+    """Everything to declare for ``accounts``."""
+    return Topology(
+        exchanges=(
+            Exchange(UNROUTABLE_EXCHANGE, "fanout"),
+            Exchange(JOBS_EXCHANGE, "direct", {"alternate-exchange": UNROUTABLE_EXCHANGE}),
+            Exchange(EVENTS_EXCHANGE, "topic"),
+            *(Exchange(retry_queue(delay_s), "fanout") for delay_s in RETRY_DELAYS_S),
+        ),
+        queues=(
+            Queue(UNROUTABLE_QUEUE, _quorum(), ((UNROUTABLE_EXCHANGE, ""),)),
+            Queue(DEAD_QUEUE, _quorum()),
+            Queue(IN_DOUBT_QUEUE, _quorum()),
+            _event_log(),
+            *(_retry(delay_s) for delay_s in RETRY_DELAYS_S),
+            *(queue for account in accounts for queue in _jobs(account)),
+        ),
+    )
+
+
+def _quorum(**arguments: object) -> dict[str, Any]:
+    return {
+        "x-queue-type": "quorum",
+        **{f"x-{name.replace('_', '-')}": value for name, value in arguments.items()},
+    }
+
+
+def _handed_on_to(exchange: str) -> dict[str, Any]:
+    """Dead-lettering that waits for the target's confirm; the default (at most once) can lose a job on the way."""
+    return _quorum(dead_letter_exchange=exchange, dead_letter_strategy="at-least-once", overflow="reject-publish")
+
+
+def _jobs(account: str) -> Iterator[Queue]:
+    arguments = {
+        **_handed_on_to(""),
+        "x-dead-letter-routing-key": DEAD_QUEUE,
+        # Said on purpose: RabbitMQ 4 drops or dead-letters after 20, which a few restarts of a busy pool can reach.
+        "x-delivery-limit": DELIVERY_LIMIT,
+    }
+    for lane in Lane:
+        yield Queue(jobs_queue(account, lane), arguments, ((JOBS_EXCHANGE, routing_key(account, lane)),))
+
+
+def _retry(delay_s: int) -> Queue:
+    """Without a dead-letter routing key a job keeps its own, and so finds back to its account and lane."""
+    name = retry_queue(delay_s)
+    return Queue(name, {**_handed_on_to(JOBS_EXCHANGE), "x-message-ttl": delay_s * 1000}, ((name, ""),))
+
+
+def _event_log() -> Queue:
+    return Queue(
+        EVENTS_QUEUE,
+        {
+            "x-queue-type": "stream",
+            "x-max-length-bytes": EVENT_LOG_BYTES_MAX,
+            "x-max-age": EVENT_LOG_AGE_MAX,
+            "x-stream-max-segment-size-bytes": EVENT_LOG_SEGMENT_BYTES,
+        },
+        ((EVENTS_EXCHANGE, "#"),),
+    )

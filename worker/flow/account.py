@@ -1,0 +1,253 @@
+"""One account in one worker: takes its deliveries, waits for its slots, makes its calls.
+
+States: *open* (pacing) → *suspended* (credentials refused or no credit: nothing is taken, what waits is put back,
+the account is probed slowly) → *open* again; from either → *draining* (nothing is taken, calls under way end).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from worker.core.delivery import Delivery
+from worker.core.job import Job, MediaUrl, Rejected
+from worker.core.outcome import Accepted, Suspended, Throttled
+from worker.core.picture import Picture
+from worker.core.settlement import SUSPENDED_WAIT_S, RequeueReason
+from worker.flow.lane import Lanes, ReadyJob
+from worker.flow.observations import AccountResumed, AccountSuspended, Observer, SlotTaken
+from worker.flow.pipeline import Pipeline
+from worker.flow.ports import Broker, Limiter, Monotonic
+from worker.flow.slots import SlotRow
+from worker.flow.tasks import Tasks
+
+#: How long a 429 without Retry-After closes the account for everyone. The vendor counts by the second; a longer
+#: closure gives capacity away, a shorter one knocks again before a place is free.
+THROTTLED_CLOSE_S = 0.5
+#: A suspended account is probed after this, then after twice as long each time up to the other.
+PROBE_S_MIN, PROBE_S_MAX = 15.0, 60.0
+#: How often jobs that have waited here too long are looked for, and how soon they may come back.
+SWEEP_S = 5.0
+HELD_LONG_WAIT_S = 1.0
+#: A slot nearer than this is now: the event loop's timers do not tell finer.
+TIMER_S = 0.0005
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Underway:
+    """How many jobs are in which stage here."""
+
+    preparing: int = 0
+    calling: int = 0
+    settling: int = 0
+
+
+class AccountSender:
+    """Sends the jobs of one account. ``calls_max`` calls are under way at a time at most."""
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        calls_max: int,
+        hold_s_max: float,
+        pipeline: Pipeline,
+        broker: Broker,
+        limiter: Limiter,
+        monotonic: Monotonic,
+        observe: Observer,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self.account = account
+        self.underway = Underway()
+        self._calls_max = calls_max
+        self._hold_s_max = hold_s_max
+        self._pipeline = pipeline
+        self._broker = broker
+        self._limiter = limiter
+        self._monotonic = monotonic
+        self._observe = observe
+        self._lanes = Lanes()
+        self._slots = SlotRow(account=account, limiter=limiter, monotonic=monotonic, observe=observe)
+        self._room = asyncio.Semaphore(calls_max)
+        self._open = asyncio.Event()
+        self._open.set()
+        self._is_draining = False
+        self._loops = Tasks(on_failure)
+        self._jobs = Tasks(on_failure)
+        # Tasks that may be cancelled without leaving a settlement half done: those that wait for somebody's answer.
+        self._abortable: set[asyncio.Task[Any]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a slot."""
+        return len(self._lanes)
+
+    async def start(self) -> None:
+        """Begin to take and to send."""
+        self._loops.start(self._pace())
+        self._loops.start(self._sweep())
+        await self._broker.consume(self.account, self._take)
+
+    # --- Draining ----------------------------------------------------------------------------------------
+
+    async def stop_taking(self) -> None:
+        """Take no more jobs and no more slots. What waits here goes back with the connection, uncounted."""
+        self._is_draining = True
+        await self._broker.pause(self.account)
+        await self._loops.cancel()
+        await self._slots.give_back()
+
+    async def finish(self, limit_s: float) -> bool:
+        """Wait for what is under way; False when ``limit_s`` passed first."""
+        return await self._jobs.finish(limit_s)
+
+    def abort(self) -> int:
+        """Break off the calls under way: they are in doubt, and are settled as such. Returns their number."""
+        for task in self._abortable:
+            task.cancel()
+        return len(self._abortable)
+
+    # --- Taking ------------------------------------------------------------------------------------------
+
+    def _take(self, delivery: Delivery) -> None:
+        if self._is_draining:
+            return
+        decoded = self._pipeline.decode(delivery)
+        match decoded:
+            case Rejected():
+                self._jobs.start(self._settling(self._pipeline.reject(delivery, decoded)))
+            case Job(media=Picture() as picture):
+                self._lanes.put(ReadyJob(delivery, decoded, picture))
+            case Job(media=MediaUrl() as media) if (kept := self._pipeline.kept_picture(media)) is not None:
+                self._lanes.put(ReadyJob(delivery, decoded, kept))
+            case Job(media=MediaUrl() as media):
+                self._jobs.start(self._prepare(delivery, decoded, media))
+
+    async def _prepare(self, delivery: Delivery, job: Job, media: MediaUrl) -> None:
+        self.underway.preparing += 1
+        try:
+            fetched = await self._abortably(self._pipeline.fetch(media))
+        finally:
+            self.underway.preparing -= 1
+        if isinstance(fetched, Picture):
+            self._lanes.put(ReadyJob(delivery, job, fetched))
+        elif fetched is not None:
+            await self._settling(self._pipeline.without_picture(delivery, job, fetched))
+
+    # --- Pacing ------------------------------------------------------------------------------------------
+
+    async def _pace(self) -> None:
+        """Slot after slot: one call each."""
+        while True:
+            await self._open.wait()
+            await self._lanes.filled()
+            await self._room.acquire()
+            if not await self._use_slot():
+                self._room.release()
+            if not self._lanes:
+                await self._slots.give_back()
+
+    async def _use_slot(self) -> bool:
+        """Wait for a slot and let the next job leave in it; False when nothing left."""
+        at_s = await self._slots.take(len(self._lanes))
+        while (left_s := at_s - self._monotonic()) > TIMER_S:  # noqa: ASYNC110 - it waits for time, not for an event
+            await asyncio.sleep(left_s)  # timers may fire early: looked at again
+        if self._slots.is_missed(at_s):
+            return False
+        ready = self._next_ready() if self._open.is_set() else None
+        if ready is None:
+            self._slots.put_back()
+            return False
+        now_s = self._monotonic()
+        self._observe(SlotTaken(self.account, now_s - ready.delivery.received_at_s, max(0.0, now_s - at_s)))
+        self._jobs.start(self._call(ready))
+        return True
+
+    def _next_ready(self) -> ReadyJob | None:
+        """The next job that may still leave."""
+        while (ready := self._lanes.take()) is not None:
+            if not self._broker.is_ours(ready.delivery):
+                continue  # its connection is gone: it has been, or will be, handed out again
+            if self._pipeline.has_expired(ready.job):
+                self._jobs.start(self._settling(self._pipeline.expire(ready)))
+                continue
+            return ready
+        return None
+
+    # --- Calling -----------------------------------------------------------------------------------------
+
+    async def _call(self, ready: ReadyJob) -> None:
+        self.underway.calling += 1
+        try:
+            outcome = await self._abortably(self._pipeline.call(ready))
+        finally:
+            self.underway.calling -= 1
+            self._room.release()
+        match outcome:
+            case Throttled(retry_after_s):
+                await self._limiter.close(self.account, THROTTLED_CLOSE_S if retry_after_s is None else retry_after_s)
+            case Suspended():
+                self._suspend(outcome)
+        await self._settling(self._pipeline.conclude(ready, outcome))
+
+    async def _settling(self, settlement: Coroutine[Any, Any, None]) -> None:
+        self.underway.settling += 1
+        try:
+            await settlement
+        finally:
+            self.underway.settling -= 1
+
+    async def _abortably(self, waiting: Coroutine[Any, Any, Result]) -> Result:
+        """Await somebody's answer, as a task that ``abort`` may cancel."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine always runs in one
+        self._abortable.add(task)
+        try:
+            return await waiting
+        finally:
+            self._abortable.discard(task)
+
+    # --- Suspension --------------------------------------------------------------------------------------
+
+    def _suspend(self, suspended: Suspended) -> None:
+        if self._open.is_set():
+            self._open.clear()
+            self._observe(AccountSuspended(self.account, suspended.because, suspended.description))
+            self._loops.start(self._wait_until_well(suspended))
+
+    async def _wait_until_well(self, suspended: Suspended) -> None:
+        await self._broker.pause(self.account)
+        await self._put_back_received_before(float("inf"), RequeueReason.SUSPENDED, SUSPENDED_WAIT_S)
+        wait_s = PROBE_S_MIN
+        while True:
+            await asyncio.sleep(wait_s)
+            await self._slots.take(1)
+            match await self._pipeline.probe(self.account):
+                case Accepted():
+                    break
+                case Throttled(retry_after_s):
+                    await self._limiter.close(self.account, retry_after_s or THROTTLED_CLOSE_S)
+            wait_s = min(wait_s * 2, PROBE_S_MAX)
+        self._observe(AccountResumed(self.account, suspended.because))
+        self._open.set()
+        await self._broker.consume(self.account, self._take)
+
+    # --- Jobs that wait too long -------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        """Put back what has waited so long that the broker would soon take the whole channel away."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            before_s = self._monotonic() - self._hold_s_max
+            await self._put_back_received_before(before_s, RequeueReason.HELD_LONG, HELD_LONG_WAIT_S)
+
+    async def _put_back_received_before(self, before_s: float, reason: RequeueReason, wait_s: float) -> None:
+        for ready in list(self._lanes.take_older_than(before_s)):
+            if self._broker.is_ours(ready.delivery):
+                self._jobs.start(self._settling(self._pipeline.put_back(ready, reason, wait_s)))

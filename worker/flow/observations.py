@@ -1,0 +1,166 @@
+"""What the flow tells whoever watches: one frozen value per happening. Metrics and logs subscribe."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.core.outcome import SuspendedBecause
+from worker.core.settlement import End, RequeueReason
+
+
+class Operation(enum.StrEnum):
+    """The calls that the worker makes."""
+
+    SEND = "send_mms"
+    ACCOUNT = "account"
+
+
+class CallResult(enum.StrEnum):
+    """One to one with the outcome table."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+    NOT_SENT = "not_sent"
+    SUSPENDED = "suspended"
+    IN_DOUBT = "in_doubt"
+
+
+class Role(enum.StrEnum):
+    """What a connection to the broker is for."""
+
+    CONSUME = "consume"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, slots=True)
+class JobReceived:
+    account: str
+    redelivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished:
+    """``end_to_end_s``: from the producer's publish (or ``created_at``) to the end, where known."""
+
+    account: str
+    end: End
+    attempts: int
+    end_to_end_s: float | None
+    recipients_sent: int
+    recipients_refused: int
+    job_id: str | None
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequeued:
+    account: str
+    reason: RequeueReason
+    delay_s: int
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallFinished:
+    account: str
+    operation: Operation
+    result: CallResult
+    duration_s: float
+    recipients: int
+    low_balance: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlotTaken:
+    """A call left: how long its oldest job had waited in this worker, and how late after its slot it left."""
+
+    account: str
+    waited_s: float
+    late_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterAnswered:
+    account: str
+    duration_s: float
+    is_away: bool
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSuspended:
+    account: str
+    because: SuspendedBecause
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountResumed:
+    account: str
+    because: SuspendedBecause
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConnected:
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLost:
+    role: Role
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    duration_s: float
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Consuming:
+    queue: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrainStarted:
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainEnded:
+    duration_s: float
+    aborted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """A bug, caught at the one place where surprises end."""
+
+    where: str
+    error: BaseException
+
+
+Observation = (
+    JobReceived
+    | JobFinished
+    | JobRequeued
+    | CallFinished
+    | SlotTaken
+    | LimiterAnswered
+    | AccountSuspended
+    | AccountResumed
+    | BrokerConnected
+    | BrokerLost
+    | Published
+    | Consuming
+    | DrainStarted
+    | DrainEnded
+    | Surprise
+)
+
+Observer = Callable[[Observation], None]

@@ -1,0 +1,139 @@
+"""What the flow needs from outside: a handful of small ports, and the values that cross them.
+
+Adapters conform to these; the in-memory twins in ``adapters/memory.py`` pass the same contract tests.
+Expected failures are values here. Anything an adapter raises beyond what is documented is a bug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.core.delivery import Delivery, Publication
+from worker.core.outcome import Reply
+from worker.core.picture import Picture
+
+#: Seconds on a clock that only goes forward. The flow never reads the wall clock for a wait.
+Monotonic = Callable[[], float]
+
+
+class CannotStart(Exception):  # noqa: N818 - named for what it says to a person
+    """Something outside is missing or refuses us at start: one sentence for a person, shown without a traceback."""
+
+
+# --- Broker ----------------------------------------------------------------------------------------------
+
+
+class PublishFailed(Exception):  # noqa: N818 - named for what happened
+    """The broker did not confirm: it may or may not hold the message."""
+
+
+class Broker(Protocol):
+    """Hands out deliveries, takes publications, and is told when a delivery is done with."""
+
+    async def publish(self, publication: Publication) -> None:
+        """Return once the broker has confirmed; raise ``PublishFailed`` within the adapter's limit otherwise."""
+
+    async def publisher_ready(self) -> None:
+        """Wait until publishing has a chance again."""
+
+    async def ack(self, delivery: Delivery) -> None:
+        """Tell the broker that ``delivery`` is done with. Nothing happens when it is no longer ours (``is_ours``)."""
+
+    def is_ours(self, delivery: Delivery) -> bool:
+        """Whether the channel that handed over ``delivery`` is still open; if not, somebody will get it again."""
+
+    async def consume(self, account: str, take: Callable[[Delivery], None]) -> None:
+        """Start handing the account's deliveries, of both lanes, to ``take``; goes on over reconnects."""
+
+    async def pause(self, account: str) -> None:
+        """Stop taking the account's jobs; those already handed over stay ours."""
+
+
+# --- Limiter ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Reserved slots at ``first_at_s + n * interval_s`` for n in 0..count-1, on the own monotonic clock.
+
+    With ``count`` 0 nothing was to be had within reach: ask again at ``first_at_s``. ``proof`` belongs to the limiter.
+    """
+
+    count: int
+    first_at_s: float
+    interval_s: float
+    proof: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterAway:
+    """No slot can be had because the store does not answer."""
+
+    why: str
+
+
+class Limiter(Protocol):
+    """Gives out an account's slots, shared by all workers."""
+
+    async def reserve(self, account: str, count: int) -> Slots | LimiterAway:
+        """Reserve up to ``count`` (at least 1) slots for ``account``."""
+
+    async def give_back(self, account: str, slots: Slots, used: int) -> None:
+        """Return all but the first ``used`` of ``slots``, as far as that is still useful; never fails."""
+
+    async def close(self, account: str, for_s: float) -> None:
+        """No slots of ``account`` for any worker for ``for_s``; never fails."""
+
+
+# --- API -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CallContent:
+    """What one call to ``send-mms`` carries, apart from the numbers."""
+
+    subject: str | None
+    text: str
+    picture: Picture
+
+
+class Api(Protocol):
+    """The MMS API, for one process and all accounts. Never repeats a call by itself."""
+
+    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Reply:
+        """Make one ``send-mms`` call and say what came back."""
+
+    async def account(self, account: str) -> Reply:
+        """Make one ``GET account`` call and say what came back."""
+
+    async def warm_up(self) -> None:
+        """Open connections before the first slot, so that cold ones do not bunch the first arrivals; never fails."""
+
+
+# --- Media -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRefused:
+    """The picture at the URL can never be sent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaUnavailable:
+    """The picture could not be had this time."""
+
+    reason: str
+
+
+class Media(Protocol):
+    """Fetches the pictures that jobs name by URL."""
+
+    def kept(self, url: str) -> Picture | MediaRefused | None:
+        """What is known of ``url`` without asking anybody, or None."""
+
+    async def fetch(self, url: str) -> Picture | MediaRefused | MediaUnavailable:
+        """The picture at ``url``, checked by its bytes."""

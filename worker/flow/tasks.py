@@ -1,0 +1,48 @@
+"""Background tasks whose failures are seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class Tasks:
+    """A set of running tasks of one kind. A failure goes to ``on_failure``; nothing is forgotten silently."""
+
+    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+        self._on_failure = on_failure
+        self._running: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run ``work`` beside everything else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def finish(self, limit_s: float) -> bool:
+        """Wait until all have ended, also those started meanwhile; False when ``limit_s`` passed first."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + limit_s
+        while self._running:
+            left_s = until_s - loop.time()
+            if left_s <= 0:
+                return False
+            await asyncio.wait(self._running, timeout=left_s)
+        return True
+
+    async def cancel(self) -> None:
+        """Cancel all and wait until they have ended."""
+        for task in self._running:
+            task.cancel()
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
