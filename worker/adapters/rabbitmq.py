@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import aiormq
-from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel as RawChannel
 from aiormq.exceptions import PublishError
 
-from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, connect, declare, why
+from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, connect, declare, open_raw_channel, why
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.topology import Topology, jobs_queue
 from worker.flow.observations import BrokerConnected, BrokerLost, Consuming, Observer, Published, Role
@@ -60,14 +60,11 @@ class _Link:
         self.ready = asyncio.Event()
         self.connection: AbstractConnection | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        # aio-pika's channels are only as alive as somebody holds them.
-        self._channels: list[AbstractChannel] = []
 
     def begin(self, connection: AbstractConnection) -> None:
         """Take a new connection."""
         self.connection = connection
         self.ended = asyncio.get_running_loop().create_future()
-        self._channels.clear()
         connection.close_callbacks.add(lambda _connection, error: self.end(why(error) if error else "closed"))
 
     def end(self, reason: str) -> None:
@@ -77,14 +74,15 @@ class _Link:
             self.ended.set_result(reason)
 
     async def open_channel(self, *, is_confirmed: bool) -> RawChannel:
-        """Open a channel. The layer below aio-pika's is used from here on: one future less for each message."""
+        """Open a channel; its end is the end of the link."""
         assert self.connection is not None  # noqa: S101 - begin() comes first
-        channel = await self.connection.channel(publisher_confirms=is_confirmed, on_return_raises=is_confirmed)
-        self._channels.append(channel)
-        channel.close_callbacks.add(lambda _channel, error: self.end(why(error) if error else "channel closed"))
-        raw = await channel.get_underlay_channel()
-        assert isinstance(raw, RawChannel)  # noqa: S101 - its interface lacks ``wait``, which the class has
-        return raw
+        channel = await open_raw_channel(self.connection, is_confirmed=is_confirmed)
+        channel.closing.add_done_callback(self._channel_ended)
+        return channel
+
+    def _channel_ended(self, closing: asyncio.Future[Any]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        self.end(why(error) if error else "channel closed")
 
     async def close(self) -> None:
         """Close the connection, without waiting long for a broker that does not answer."""

@@ -7,7 +7,10 @@ import ssl
 from dataclasses import dataclass, field
 
 import aio_pika
+import aiormq.connection
+from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
@@ -25,6 +28,11 @@ from worker.flow.ports import CannotStart
 #: What aio-pika raises when the broker, or the way to it, fails.
 AMQP_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError)
 HEARTBEAT_S = 20
+#: aiormq lets ten frames wait between a publisher and the socket, and holds its publishing lock meanwhile. Then the
+#: next publisher gets the lock one turn of the event loop later, and a busy loop publishes one message a turn: 900 a
+#: second instead of 6,000, and confirms that take 100 ms instead of 4. The same for frames on their way in.
+FRAMES_BUFFERED_MAX = 4096
+aiormq.connection.Connection.FRAME_BUFFER_SIZE = FRAMES_BUFFERED_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class BrokerAddress:
         return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
 
 
-async def connect(address: BrokerAddress, role: Role) -> aio_pika.abc.AbstractConnection:
+async def connect(address: BrokerAddress, role: Role) -> AbstractConnection:
     """Open a connection; ``CannotStart`` says in a sentence why not."""
     url = URL(address.url).update_query(heartbeat=str(HEARTBEAT_S))
     try:
@@ -67,6 +75,16 @@ async def connect(address: BrokerAddress, role: Role) -> aio_pika.abc.AbstractCo
         raise CannotStart(
             f"The broker at {address} cannot be reached ({why(error)}): check MMS_AMQP_URL, and that RabbitMQ runs."
         ) from error
+
+
+async def open_raw_channel(connection: AbstractConnection, *, is_confirmed: bool) -> Channel:
+    """Open a channel of the layer below aio-pika, which costs a future less per message and has room for frames."""
+    assert connection.transport is not None  # noqa: S101 - ``connect`` returns connections that stand
+    channel = await connection.transport.connection.channel(
+        publisher_confirms=is_confirmed, on_return_raises=is_confirmed, frame_buffer_size=FRAMES_BUFFERED_MAX
+    )
+    assert isinstance(channel, Channel)  # noqa: S101 - its interface lacks ``wait``, which the class has
+    return channel
 
 
 async def declare(channel: AbstractChannel, topology: Topology, timeout_s: float) -> None:

@@ -11,6 +11,7 @@ that were delivered, and a second send costs money and annoys a person.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,8 @@ Outcome = Accepted | Refused | Throttled | NotSent | Suspended | InDoubt
 
 OVER_LIMIT = "OVER_LIMIT"
 _CREDENTIAL_CODES = frozenset({"AUTH_FAILED", "AUTH_FAILED_NO_DATA"})
+#: "Not enough credit to send MMS" hides in FIELD_INVALID; only the text tells, and its wording is not promised.
+_NO_CREDIT = re.compile(r"\b(enough|insufficient|out of)\s+(\w+\s+){0,2}credits?\b", re.IGNORECASE)
 _CREDIT_CODES = frozenset({"LEDGER_ERROR"})
 #: Documented codes that say "never", whatever the HTTP status they come with.
 _REFUSAL_CODES = frozenset(
@@ -149,7 +152,7 @@ def _classify_answer(answer: Answer, envelope: Envelope | None) -> Outcome:  # n
         return InDoubt(f"the API answered HTTP {status}")
     if status in _UNAUTHORISED or code in _CREDENTIAL_CODES:
         return Suspended(SuspendedBecause.CREDENTIALS, description or f"HTTP {status}")
-    if code in _CREDIT_CODES or (code == "FIELD_INVALID" and _speaks_of_credit(description)):
+    if code in _CREDIT_CODES or (code == "FIELD_INVALID" and _NO_CREDIT.search(description)):
         return Suspended(SuspendedBecause.CREDIT, description)
     if status == _OK and envelope is not None and code == SUCCESS:
         return _accepted(envelope)
@@ -208,12 +211,6 @@ def _accepted(envelope: Envelope) -> Outcome:
 def canonical_number(number: str) -> str:
     """``to`` comes back with or without "+" (seen live): the same number, one spelling."""
     return "+" + number.strip().removeprefix("+")
-
-
-def _speaks_of_credit(description: str) -> bool:
-    """The words "not enough credit to send MMS" hide in FIELD_INVALID; only the text tells."""
-    words = description.casefold()
-    return "credit" in words and ("not enough" in words or "insufficient" in words)
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -13,7 +13,7 @@ ASK_AGAIN_S_MAX = 5.0
 AWAY_WAIT_S = 0.25
 #: A slot is a promise about when a call leaves. One that was missed by more than this is not made up for: a late
 #: call and the on-time ones behind it would crowd into one second.
-LATE_S_MAX = 0.02
+LATE_S_MAX = 0.015
 #: How long an answer that is under way is waited for, so that its slots can be returned.
 GIVE_BACK_S_MAX = 0.2
 

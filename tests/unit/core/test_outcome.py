@@ -66,12 +66,17 @@ ROWS: list[tuple[str, Answer, Outcome]] = [
     ("400 wrong key", Answer(400, meta("AUTH_FAILED", message="x")), Suspended(SuspendedBecause.CREDENTIALS, "x")),
     (
         "no credit hides in FIELD_INVALID",
-        Answer(400, meta("FIELD_INVALID", message="You do not have enough credit: Not enough credit to send MMS")),
-        Suspended(SuspendedBecause.CREDIT, "You do not have enough credit: Not enough credit to send MMS"),
+        Answer(400, meta("FIELD_INVALID", message="Not enough credit to send MMS")),
+        Suspended(SuspendedBecause.CREDIT, "Not enough credit to send MMS"),
+    ),
+    (
+        "no credit in other words",
+        Answer(400, general("FIELD_INVALID", description="Insufficient MMS credits.")),
+        Suspended(SuspendedBecause.CREDIT, "Insufficient MMS credits."),
     ),
     ("ledger", Answer(400, meta("LEDGER_ERROR", message="no funds")), Suspended(SuspendedBecause.CREDIT, "no funds")),
     ("field invalid", Answer(400, meta("FIELD_INVALID", message="too long")), Refused("FIELD_INVALID", "too long")),
-    ("credit card text is no credit fault", Answer(400, meta("FIELD_INVALID", message="credit in text")), Refused("FIELD_INVALID", "credit in text")),
+    ("credit card text is no credit fault", Answer(400, meta("FIELD_INVALID", message="no credit cards")), Refused("FIELD_INVALID", "no credit cards")),
     ("field empty", Answer(400, general("FIELD_EMPTY", description="mms_text")), Refused("FIELD_EMPTY", "mms_text")),
     (
         "a description that is an object",

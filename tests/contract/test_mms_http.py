@@ -1,0 +1,148 @@
+"""The API's client against the simulator: what is sent arrives, both ways to authenticate, both envelopes."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import pytest
+
+from loadtest.simulator.config import SimulatorConfig
+from loadtest.simulator.faults import Fault, FaultKind
+from loadtest.simulator.server import Simulator
+from tests.jobs import A_PICTURE
+from worker.adapters.http_transport import TransportLimits
+from worker.adapters.mms_http import Credentials, MmsHttpApi
+from worker.core.outcome import (
+    Accepted,
+    InDoubt,
+    NeverLeft,
+    NotSent,
+    Outcome,
+    Refused,
+    Suspended,
+    Throttled,
+    classify,
+    classify_account,
+)
+from worker.flow.ports import CallContent
+
+NUMBERS = ("+61400000001", "+61400000002")
+CONTENT = CallContent(subject="Grüße", text="Zeile 1\r\nZeile 2 🎁 مرحبا", picture=A_PICTURE)
+
+
+@asynccontextmanager
+async def api_of(
+    simulator: Simulator, *, auth: Literal["basic", "appkey"] = "basic", app_key: str = "key-1"
+) -> AsyncIterator[MmsHttpApi]:
+    api = MmsHttpApi(
+        api_url=simulator.api_url,
+        credentials={"acme": Credentials(app_key=app_key, app_secret="", auth=auth)},
+        user_agent="test",
+        ssl_context=ssl.create_default_context(cafile=str(simulator.ca_file)),
+        limits=TransportLimits(connections_max=4, connect_timeout_s=1, read_timeout_s=1, keepalive_s=15),
+        connections_ahead=2,
+    )
+    try:
+        yield api
+    finally:
+        await api.aclose()
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(SimulatorConfig(rate_per_s=1000, latency_ms=1, latency_spread_ms=0)) as simulator:
+        yield simulator
+
+
+async def send(api: MmsHttpApi, content: CallContent = CONTENT, numbers: tuple[str, ...] = NUMBERS) -> Outcome:
+    return classify(await api.send("acme", content, numbers))
+
+
+@pytest.mark.parametrize("auth", ["basic", "appkey"])
+@pytest.mark.parametrize("envelope", ["meta", "error"])
+async def test_what_is_sent_arrives_as_it_was(
+    auth: Literal["basic", "appkey"], envelope: Literal["meta", "error"]
+) -> None:
+    config = SimulatorConfig(rate_per_s=1000, latency_ms=1, latency_spread_ms=0, envelope=envelope)
+    async with Simulator(config) as simulator, api_of(simulator, auth=auth) as api:
+        outcome = await send(api)
+        assert isinstance(outcome, Accepted)
+        assert set(outcome.message_ids) == set(NUMBERS)
+        assert all(outcome.message_ids.values())
+        accepted = simulator.ledger.accepted()
+        assert [one.to for one in accepted] == list(NUMBERS)
+        (first, _) = accepted
+        assert (first.account, first.subject, first.text) == ("key-1", CONTENT.subject, CONTENT.text)
+        assert first.picture_sha256 == hashlib.sha256(A_PICTURE.data).hexdigest()
+
+
+async def test_a_call_without_a_subject(simulator: Simulator) -> None:
+    async with api_of(simulator) as api:
+        assert isinstance(await send(api, CallContent(None, "hi", A_PICTURE)), Accepted)
+        assert not simulator.ledger.accepted()[0].subject
+
+
+async def test_an_account_is_asked_for(simulator: Simulator) -> None:
+    async with api_of(simulator) as api:
+        assert isinstance(classify_account(await api.account("acme")), Accepted)
+        simulator.revoke("key-1")
+        assert isinstance(classify_account(await api.account("acme")), Suspended)
+
+
+async def test_connections_are_open_before_the_first_call(simulator: Simulator) -> None:
+    async with api_of(simulator) as api:
+        await api.warm_up()
+        assert len(api._transport._connector._conns) == 1  # one host
+        assert sum(map(len, api._transport._connector._conns.values())) == 2
+        assert simulator.ledger.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [
+        ("500_after_accept", InDoubt),
+        ("500_before_accept", InDoubt),
+        ("reset_after_accept", InDoubt),
+        ("reset_before_accept", InDoubt),
+        ("never", InDoubt),
+        ("never_before_accept", InDoubt),
+        ("slow_body", InDoubt),
+        ("truncated_200", InDoubt),
+        ("html_200", InDoubt),
+        ("502_page", InDoubt),
+        ("redirect", InDoubt),
+        ("200_with_error_code", Refused),
+        ("429_bare", Throttled),
+        ("429_retry_after", Throttled),
+        ("no_credit", Suspended),
+        ("unknown_fields", Accepted),
+    ],
+)
+async def test_each_fault_of_the_api_has_its_class(
+    simulator: Simulator, kind: FaultKind, outcome: type[Outcome]
+) -> None:
+    simulator.add_fault(Fault(kind=kind, count=1))
+    async with api_of(simulator) as api:
+        assert isinstance(await send(api), outcome)
+        assert isinstance(await send(api), Accepted)
+
+
+async def test_an_opted_out_number_is_left_out_and_none_left_is_refused(simulator: Simulator) -> None:
+    simulator.opt_out(NUMBERS[0])
+    async with api_of(simulator) as api:
+        outcome = await send(api)
+        assert isinstance(outcome, Accepted)
+        assert set(outcome.message_ids) == {NUMBERS[1]}
+        assert isinstance(await send(api, numbers=NUMBERS[:1]), Refused)
+
+
+async def test_a_closed_door_is_not_sent(simulator: Simulator) -> None:
+    await simulator.outage("refuse")
+    async with api_of(simulator) as api:
+        reply = await api.send("acme", CONTENT, NUMBERS)
+        assert isinstance(reply, NeverLeft)
+        assert isinstance(classify(reply), NotSent)

@@ -1,0 +1,190 @@
+"""The whole: real RabbitMQ, real Redis, the simulator over TLS, and the worker as its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import httpx
+import orjson
+import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+from loadtest.simulator.process import SimulatorProcess
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+START_S_MAX = 20.0
+
+
+class Worker:
+    """One worker process. Its log is kept, and shown when a test fails."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "run"], cwd=ROOT, env=environment, stdout=output, stderr=output
+            )
+        self.admin = f"http://127.0.0.1:{environment['MMS_ADMIN_PORT']}"
+
+    def wait_ready(self) -> None:
+        until_s = time.monotonic() + START_S_MAX
+        while time.monotonic() < until_s:
+            assert self.process.poll() is None, f"the worker ended with {self.process.returncode}: {self.log()}"
+            try:
+                if httpx.get(f"{self.admin}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        pytest.fail(f"the worker was not ready within {START_S_MAX} s: {self.log()}")
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def metrics(self) -> dict[str, float]:
+        lines = httpx.get(f"{self.admin}/metrics").text.splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, limit_s: float = 30) -> int:
+        return self.process.wait(limit_s)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+
+@dataclass
+class System:
+    """A broker, a Redis, a simulator, and as many workers as a test starts."""
+
+    amqp_url: str
+    redis_url: str
+    simulator: SimulatorProcess
+    folder: Path
+    port: Callable[[], int]
+    workers: list[Worker] = field(default_factory=list)
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MMS_")}
+        return {
+            **inherited,
+            "MMS_AMQP_URL": self.amqp_url,
+            "MMS_REDIS_URL": self.redis_url,
+            "MMS_API_URL": self.simulator.api_url,
+            "MMS_API_CA_FILE": str(self.simulator.ca_file),
+            "MMS_ACCOUNT": "acme",
+            "MMS_APP_KEY": "key-acme",
+            "MMS_RATE_PER_S": "50",
+            "MMS_ADMIN_PORT": str(self.port()),
+            **settings,
+        }
+
+    def start_worker(self, **settings: str) -> Worker:
+        worker = Worker(self.environment(**settings), self.folder / f"worker-{len(self.workers)}.log")
+        self.workers.append(worker)
+        worker.wait_ready()
+        return worker
+
+    def command(self, *arguments: str, given: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "worker", *arguments],
+            cwd=ROOT,
+            env=self.environment(**settings),
+            input=given,
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+
+
+@pytest.fixture
+def system(
+    amqp_url: str,
+    redis_url: str,
+    tmp_path: Path,
+    unused_tcp_port_factory: Callable[[], int],
+    request: pytest.FixtureRequest,
+) -> Iterator[System]:
+    options = getattr(request, "param", {"rate_per_s": 50})
+    with SimulatorProcess(directory=tmp_path / "simulator", **options) as simulator:
+        started = System(amqp_url, redis_url, simulator, tmp_path, unused_tcp_port_factory)
+        try:
+            yield started
+        finally:
+            for worker in started.workers:
+                worker.end()
+            for worker in started.workers:
+                print(worker.log())
+
+
+class Upstream:
+    """A producer, and a consumer of the events."""
+
+    def __init__(self, channel: AbstractChannel, events: list[dict[str, Any]]) -> None:
+        self._channel = channel
+        self.events = events
+
+    async def publish(self, *bodies: bytes, key: str = "acme") -> None:
+        exchange = await self._channel.get_exchange("mms.jobs", ensure=False)
+        await asyncio.gather(*(exchange.publish(aio_pika.Message(body, delivery_mode=2), key) for body in bodies))
+
+    async def until_events(self, count: int, limit_s: float = 30) -> None:
+        try:
+            async with asyncio.timeout(limit_s):
+                while len(self.events) < count:  # noqa: ASYNC110 - the list is filled by the broker
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pytest.fail(f"{len(self.events)} of {count} events after {limit_s} s: {self.ends()}")
+
+    def ends(self) -> dict[str | None, list[str]]:
+        """Job id to the types told about it."""
+        told: dict[str | None, list[str]] = {}
+        for event in self.events:
+            told.setdefault(event["data"]["job_id"], []).append(event["type"].removeprefix("mms.job."))
+        return told
+
+    async def waiting(self, queue: str) -> list[AbstractIncomingMessage]:
+        """Take what waits in ``queue``."""
+        declared = await self._channel.get_queue(queue, ensure=False)
+        messages = []
+        while (message := await declared.get(fail=False)) is not None:
+            messages.append(message)
+        return messages
+
+
+@pytest.fixture
+async def upstream(system: System) -> AsyncIterator[Callable[[], Any]]:
+    """Connect once the first worker has declared what lives in the broker: ``await upstream()``."""
+    async with await aio_pika.connect(system.amqp_url) as connection:
+
+        async def connect() -> Upstream:
+            channel = await connection.channel()
+            events: list[dict[str, Any]] = []
+
+            async def note(message: AbstractIncomingMessage) -> None:
+                events.append(orjson.loads(message.body))
+
+            queue = await channel.declare_queue(exclusive=True)
+            await queue.bind("mms.events", "#")
+            await queue.consume(note, no_ack=True)
+            return Upstream(channel, events)
+
+        yield connect
+
+
+TERM, KILL = signal.SIGTERM, signal.SIGKILL
