@@ -129,7 +129,7 @@ def system(
             for worker in started.workers:
                 worker.end()
             for worker in started.workers:
-                print(worker.log())
+                sys.stdout.write(worker.log())  # shown by pytest when the test failed
 
 
 class Upstream:

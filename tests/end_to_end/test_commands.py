@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import orjson
@@ -46,7 +47,8 @@ def test_wrong_settings_are_all_told_at_once(system: System, command: str) -> No
 def test_an_unreachable_server_is_one_sentence_that_names_the_setting(
     system: System, command: str, setting: str, url: str, unused_tcp_port: int
 ) -> None:
-    words = said(system, command, code=2, **{setting: url.format(port=unused_tcp_port)})
+    settings: dict[str, Any] = {setting: url.format(port=unused_tcp_port)}
+    words = said(system, command, code=2, **settings)
     assert setting in " ".join(words.split())
     assert "s3cret" not in words
 

@@ -1,0 +1,46 @@
+# `make` lists what there is. PYTHON chooses the interpreter: make PYTHON=python3.13 setup
+PYTHON ?= python3
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+RUN := .venv/bin/python
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help environment setup demo test check fmt lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+environment: ## .venv with the locked requirements
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: $(PYTHON) is not Python 3.11 or newer; install one, or name it: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m deploy.local environment
+
+setup: environment ## everything that demo and tests need: .venv, RabbitMQ, Redis
+	@$(RUN) -m deploy.local setup
+
+demo: setup ## watch it work against a simulator of the API (DEMO_ARGS="--help" for its options)
+	@$(RUN) -m loadtest.demo $(DEMO_ARGS)
+
+test: setup ## all tests, with servers of their own (PYTEST_ARGS="-k limiter")
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+check: environment ## lint, format and types
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+
+fmt: environment ## put the code into its format
+	$(RUN) -m ruff check --fix
+	$(RUN) -m ruff format
+
+lock: ## resolve requirements.lock again from pyproject.toml
+	@tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	$(PYTHON) -m venv "$$tools"; "$$tools/bin/pip" install -qq --disable-pip-version-check uv; \
+	index=$$("$$tools/bin/pip" config get global.index-url 2>/dev/null || true); \
+	$${index:+env UV_DEFAULT_INDEX="$$index"} "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 \
+	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find worker deploy loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +

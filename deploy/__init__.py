@@ -1,0 +1,1 @@
+"""What runs around the product: deployment files, and the private servers of `deploy.local`."""

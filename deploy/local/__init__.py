@@ -1,0 +1,11 @@
+"""Private servers for tests, the demo and development: nothing else on the machine is touched.
+
+with RabbitMQ() as broker, Redis() as store:
+    print(broker.url, store.url)
+"""
+
+from deploy.local.failure import ServerError, ServersMissingError
+from deploy.local.rabbitmq_server import RabbitMQ
+from deploy.local.redis_server import Redis
+
+__all__ = ["RabbitMQ", "Redis", "ServerError", "ServersMissingError"]

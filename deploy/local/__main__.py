@@ -1,0 +1,75 @@
+"""`python -m deploy.local COMMAND`; the standard library is enough.
+
+environment   makes .venv with the locked requirements (a no-op when up to date)
+setup         makes sure that RabbitMQ and Redis can be started here; installs them where it may
+run           starts both on free ports, prints their addresses, and serves until Ctrl-C or SIGTERM
+"""
+
+import argparse
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import NoReturn
+
+from deploy.local.apt import apt_install, can_install
+from deploy.local.environment import ensure_environment
+from deploy.local.failure import ServerError
+from deploy.local.located import Compose, Missing, Native, locate
+from deploy.local.rabbitmq_server import RabbitMQ
+from deploy.local.redis_server import Redis
+
+UNITS = {
+    "rabbitmq-server": ("rabbitmq-server.service", "epmd.socket", "epmd.service"),
+    "redis-server": ("redis-server.service",),
+}
+
+
+def ensure_servers() -> None:
+    """Raises ServerError with what to install."""
+    found = locate()
+    if isinstance(found, Missing):
+        if not can_install():
+            raise ServerError(found.advice)
+        print(f"Installing {' and '.join(found.packages)} with apt; no service will be started ...", flush=True)
+        apt_install(found.packages, [unit for package in found.packages for unit in UNITS[package]])
+        found = locate()
+    match found:
+        case Native():
+            print("RabbitMQ and Redis: installed; private ones are started when needed.", flush=True)
+        case Compose():
+            print("RabbitMQ and Redis: by docker compose, when needed.", flush=True)
+        case Missing():
+            raise ServerError(found.advice)
+
+
+def run() -> None:
+    done = threading.Event()
+    with RabbitMQ() as broker, Redis(append_only=True) as store:
+        print(f"MMS_AMQP_URL={broker.url}\nMMS_REDIS_URL={store.url}", flush=True)
+        done.wait()
+
+
+def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """SIGTERM unwinds like Ctrl-C: servers and temporary files are put away on the way out."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = {"environment": ensure_environment, "setup": ensure_servers, "run": run}
+    parser.add_argument("command", choices=commands)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, end)
+    try:
+        commands[arguments.command]()
+    except ServerError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(0 if arguments.command == "run" else 130)
+
+
+if __name__ == "__main__":
+    main()

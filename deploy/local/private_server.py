@@ -1,0 +1,135 @@
+"""The life of a private server, the same for RabbitMQ and Redis, for processes and for containers.
+
+    new -> start -> running -> stop / kill -> start or restart (same port, same data) ... -> close
+
+`close`, or leaving the `with` block, ends it at once and removes its data. All methods block, and may be
+called from any thread; the longest wait is `READY_S_MAX`.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+
+from deploy.local.failure import ServerError
+from deploy.local.located import Native, locate_or_raise
+from deploy.local.runners import ComposeRunner, NativeRunner, Plan, Runner
+
+READY_S_MAX = 60.0
+READY_POLL_S = 0.02
+HANDSHAKE_S_MAX = 2.0
+STOP_S_MAX = 15.0
+PORT_TRIES_MAX = 5
+LOG_TAIL_LINES = 15
+PORT_TAKEN = ("eaddrinuse", "address already in use", "already allocated", "epmd has ended")
+
+
+class PortTakenError(ServerError):
+    """Another process was quicker to a port."""
+
+
+class PrivateServer(ABC):
+    """Raises ServersMissingError when this machine has no such server."""
+
+    service: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._located = locate_or_raise()
+        native = isinstance(self._located, Native)
+        self._has_ports = False
+        self._runner: Runner = NativeRunner(self.service) if native else ComposeRunner(self.service)
+
+    @abstractmethod
+    def _choose_ports(self) -> None: ...
+
+    @abstractmethod
+    def _plan(self) -> Plan: ...
+
+    @abstractmethod
+    def _is_ready(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def url(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def port(self) -> int: ...
+
+    @property
+    def pid(self) -> int:
+        """The server's main process."""
+        return self._runner.pid
+
+    def is_running(self) -> bool:
+        return self._runner.is_running()
+
+    def start(self) -> None:
+        """Returns when a real login or PING has succeeded; raises ServerError with the end of the log.
+
+        The first start picks ports, and picks again when another process was quicker; later ones keep them.
+        """
+        for tries_left in reversed(range(PORT_TRIES_MAX)):
+            if not self._has_ports:
+                self._choose_ports()
+            try:
+                self._launch()
+            except PortTakenError:
+                if self._has_ports or not tries_left:
+                    raise
+            else:
+                self._has_ports = True
+                return
+
+    def stop(self) -> None:
+        """In order, within STOP_S_MAX, or else by force. The data stay."""
+        self._runner.terminate(STOP_S_MAX)
+
+    def kill(self) -> None:
+        """SIGKILL, to all processes of the server. The data stay."""
+        self._runner.kill()
+
+    def restart(self) -> None:
+        """On the same port, with the same data; also after `kill`."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """It holds its connections and answers nothing (SIGSTOP) until `resume`."""
+        self._runner.pause()
+
+    def resume(self) -> None:
+        self._runner.resume()
+
+    def close(self) -> None:
+        """Ends it at once and removes its data; more than once does no harm."""
+        self._runner.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _launch(self) -> None:
+        if self._runner.is_running():
+            raise ServerError(f"{self.title} is running already on port {self.port}.")
+        self._runner.launch(self._plan())
+        give_up_at = time.monotonic() + READY_S_MAX
+        while not self._is_ready():
+            log = self._runner.log()
+            # Not waited for: RabbitMQ takes seconds more to end after it has found its port taken.
+            port_taken = any(sign in log.lower() for sign in PORT_TAKEN)
+            ended = port_taken or not self._runner.is_running()
+            if ended or time.monotonic() > give_up_at:
+                self._runner.kill()
+                what = "ended while starting" if ended else f"was not ready within {READY_S_MAX:.0f} s"
+                tail = "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
+                told = f"{self.title} {what}. The end of its log:\n{tail}"
+                raise PortTakenError(told) if port_taken else ServerError(told)
+            time.sleep(READY_POLL_S)

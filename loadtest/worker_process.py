@@ -1,0 +1,121 @@
+"""The workers: subprocesses of this machine, set up by environment variables alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from deploy.local.ports import LOOPBACK, free_port
+from loadtest.failure import LoadTestError
+
+READY_S_MAX = 30.0
+READY_POLL_S = 0.05
+STOP_S_MAX = 45.0
+"""A worker that was told to stop may wait for a call's answer, for 45 s at most by its own settings."""
+LOG_LINES_SHOWN = 8
+LOG_BYTES_READ = 16_384
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class WorkerProcess:
+    """`python -m worker run`, from the start of the `with` block to its end. Its log goes to a file in `folder`."""
+
+    def __init__(self, name: str, *, folder: Path, settings: Mapping[str, str]) -> None:
+        self.name = name
+        self._log = folder / f"{name.replace(' ', '-')}.log"
+        self._settings = settings
+        self._admin_port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.alive_at_us = 0
+        """When it was last seen alive (wall clock)."""
+
+    def __enter__(self) -> Self:
+        own = {name: value for name, value in os.environ.items() if not name.upper().startswith("MMS_")}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "run"],
+                cwd=PROJECT,
+                env={**own, **self._settings, "MMS_ADMIN_PORT": str(self._admin_port)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in the terminal reaches the caller alone, which then stops everything in order.
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """The process id, to be killed by anyone."""
+        return self._running.pid
+
+    @property
+    def ended(self) -> str | None:
+        """How it ended, or None while it runs."""
+        code = self._running.poll()
+        if code is None:
+            self.alive_at_us = time.time_ns() // 1_000
+            return None
+        return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def wait_until_ready(self) -> None:
+        """Return when it is connected and consuming; raises LoadTestError when it ended or took too long."""
+        give_up_at_s = time.monotonic() + READY_S_MAX
+        while not self._is_ready():
+            if self.ended is not None or time.monotonic() > give_up_at_s:
+                what = self.ended or f"was not ready within {READY_S_MAX:.0f} s"
+                raise LoadTestError(f"{self.name.capitalize()} {what}. The end of its log:\n{self.log_tail()}")
+            time.sleep(READY_POLL_S)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would end it. Returns when it is gone."""
+        self._running.kill()
+        self._running.wait(STOP_S_MAX)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM: it ends its calls and stops."""
+        if self.ended is None:
+            self._running.send_signal(signal.SIGTERM)
+
+    def wait_until_stopped(self) -> bool:
+        """Whether it ended by itself within STOP_S_MAX; it is killed otherwise."""
+        try:
+            self._running.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        return True
+
+    def log_tail(self) -> str:
+        """The last lines of its log, indented."""
+        with self._log.open("rb") as log:
+            log.seek(max(0, self._log.stat().st_size - LOG_BYTES_READ))
+            lines = log.read().decode(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        return "\n".join(f"  {line}" for line in lines) or "  (it is empty)"
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise AssertionError("a worker is used inside its with block")
+        return self._process
+
+    def _is_ready(self) -> bool:
+        try:
+            answer = httpx.get(f"http://{LOOPBACK}:{self._admin_port}/readyz", timeout=1.0, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.is_success

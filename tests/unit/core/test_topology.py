@@ -1,0 +1,62 @@
+"""Names and arguments that producers and operators build on."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.core.delivery import Lane
+from worker.core.topology import RETRY_DELAYS_S, jobs_queue, retry_delay_at_least, routing_key, topology
+
+BUILT = topology(["acme", "other"])
+QUEUES = {queue.name: queue for queue in BUILT.queues}
+
+
+def test_the_queues_are_the_documented_ones() -> None:
+    retries = {f"mms.retry.{delay_s}s" for delay_s in RETRY_DELAYS_S}
+    of_accounts = {"mms.jobs.acme", "mms.jobs.acme.urgent", "mms.jobs.other", "mms.jobs.other.urgent"}
+    assert set(QUEUES) == {"mms.dead", "mms.in_doubt", "mms.unroutable", "mms.events.log"} | retries | of_accounts
+
+
+def test_all_are_quorum_queues_but_the_event_log() -> None:
+    kinds = {name: queue.arguments["x-queue-type"] for name, queue in QUEUES.items()}
+    assert kinds.pop("mms.events.log") == "stream"
+    assert set(kinds.values()) == {"quorum"}
+
+
+def test_what_hands_jobs_on_does_so_without_loss() -> None:
+    for name, queue in QUEUES.items():
+        if "x-dead-letter-exchange" in queue.arguments:
+            assert queue.arguments["x-dead-letter-strategy"] == "at-least-once", name
+            assert queue.arguments["x-overflow"] == "reject-publish", name
+
+
+def test_each_retry_queue_has_one_delay_and_keeps_the_routing_key() -> None:
+    for delay_s in RETRY_DELAYS_S:
+        arguments = QUEUES[f"mms.retry.{delay_s}s"].arguments
+        assert arguments["x-message-ttl"] == delay_s * 1000
+        assert arguments["x-dead-letter-exchange"] == "mms.jobs"
+        assert "x-dead-letter-routing-key" not in arguments
+
+
+def test_a_job_of_an_unknown_account_has_somewhere_to_go() -> None:
+    (jobs,) = [exchange for exchange in BUILT.exchanges if exchange.name == "mms.jobs"]
+    assert jobs.arguments == {"alternate-exchange": "mms.unroutable"}
+    assert QUEUES["mms.unroutable"].bindings == (("mms.unroutable", ""),)
+
+
+def test_the_event_log_is_bound_to_everything_and_bounded() -> None:
+    log = QUEUES["mms.events.log"]
+    assert log.bindings == (("mms.events", "#"),)
+    assert log.arguments["x-max-length-bytes"] > 0
+    assert log.arguments["x-max-age"]
+
+
+def test_routing_keys_and_queues_of_the_lanes() -> None:
+    assert routing_key("acme", Lane.BULK) == "acme"
+    assert routing_key("acme", Lane.URGENT) == "acme.urgent"
+    assert jobs_queue("acme", Lane.URGENT) == "mms.jobs.acme.urgent"
+
+
+@pytest.mark.parametrize(("wait_s", "delay_s"), [(0, 1), (1, 1), (1.1, 5), (60, 60), (61, 300), (1e9, 300)])
+def test_the_shortest_delay_that_covers_a_wait(wait_s: float, delay_s: int) -> None:
+    assert retry_delay_at_least(wait_s) == delay_s
