@@ -1,20 +1,14 @@
-"""All settings of the worker: one field is one variable, `MMS_` and the field's name in capitals.
-
-`load` is the way in. It checks every value, then how values relate, and answers with either the settings or
-every mistake at once. Secrets are SecretStr: no repr, log line or error shows them.
-"""
+"""Reading the settings: every value is checked, then how values relate; all mistakes are told at once."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import floor
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Final
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import SecretStr, ValidationError
 
-from worker.accounts_file import (
+from worker.settings.accounts_file import (
     STAND_IN_KEY,
     AccountFields,
     Accounts,
@@ -22,31 +16,14 @@ from worker.accounts_file import (
     accounts_in_file,
     single_account,
 )
-from worker.setting_relations import LANES_PER_ACCOUNT, relations
-from worker.setting_sentences import is_secret, nearest, sentences, shown
-from worker.setting_values import (
-    AmqpUrl,
-    ApiUrl,
-    CaFile,
-    Host,
-    LogFormat,
-    LogLevel,
-    MediaHosts,
-    Port,
-    RedisUrl,
-    Region,
-    Seconds,
-    Unreadable,
-    WholeSeconds,
-    read_secret,
-)
-
-__all__ = ["AccountSettings", "SettingDoc", "Settings", "SettingsProblems", "load", "settings_reference"]
+from worker.settings.model import BrokerSettings, Settings
+from worker.settings.relations import relations
+from worker.settings.sentences import is_secret, nearest, sentences, shown
+from worker.settings.values import Unreadable, read_secret
 
 PREFIX: Final = "MMS_"
 _FILE: Final = "_FILE"
 _ACCOUNTS_FILE: Final = "MMS_ACCOUNTS_FILE"
-DRAIN_MARGIN_S: Final = 5.0
 # Variables of `receive`, which share the environment with `run`.
 _OF_RECEIVE: Final = frozenset(
     {
@@ -62,76 +39,6 @@ _SERVICE_LINK: Final = re.compile(
     r"MMS_\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 _SERVICE_LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://.*")
-
-
-_AMQP_URL: Final = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
-_REDIS_URL: Final = SecretStr("redis://127.0.0.1:6379/0")
-
-
-def _longest_call(fields: dict[str, Any]) -> float:
-    return float(fields["connect_timeout_s"] + fields["read_timeout_s"] + DRAIN_MARGIN_S)
-
-
-class BrokerSettings(BaseSettings):
-    """What it takes to publish jobs, and no more. Made by `load_broker`; reads nothing by itself."""
-
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    amqp_url: AmqpUrl = Field(_AMQP_URL, description="broker; amqps:// for TLS")
-    publish_timeout_s: Seconds = Field(10.0, description="how long the broker may take to confirm a publish")
-    region: Region = Field("AU", description="how national numbers (04…) are read; any country code is taken")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003  the signature is pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load` hands over: no .env file, and no second reading of the environment."""
-        return (init_settings,)
-
-
-class Settings(BrokerSettings):
-    """Valid settings. Made by `load`, which also checks the relations; reads nothing by itself."""
-
-    redis_url: RedisUrl = Field(_REDIS_URL, description="limiter and journal; rediss:// for TLS, or unix://")
-    redis_timeout_s: Seconds = Field(2.0, description="how long Redis may take to answer")
-
-    api_url: ApiUrl = Field(description="the API's base address, https only; calls go to {MMS_API_URL}/send-mms")
-    api_ca_file: CaFile | None = Field(None, description="CA bundle to trust for the API; never turned off")
-    api_keepalive_s: Seconds = Field(15.0, description="idle API connections are closed by us after this")
-    connect_timeout_s: Seconds = Field(10.0, description="how long name look-up, connect and TLS may take")
-    read_timeout_s: Seconds = Field(30.0, description="how long an answer may take; after it: in doubt")
-
-    accounts: Annotated[tuple[AccountSettings, ...], Field(min_length=1)]
-    recipients_per_call_max: int = Field(1_000, ge=1, le=1_000, description="1 turns batching off")
-    calls_max: int = Field(64, ge=1, le=1_000, description="calls under way in this process: its connections")
-    prefetch: int = Field(128, ge=1, le=10_000, description="deliveries held per queue, fewer if it is slow")
-    hold_s_max: Seconds = Field(600.0, description="how long a delivery may wait here before it is put back")
-    attempts_max: int = Field(8, ge=1, le=100, description="attempts before a job is dead-lettered")
-    deduplication_s: WholeSeconds = Field(604_800, description="how long the id of a job is remembered")
-    media_hosts_allowed: MediaHosts = Field((), description="hosts or networks of media, with commas between")
-    media_ca_file: CaFile | None = Field(None, description="CA bundle to trust when media is fetched")
-
-    admin_host: Host = Field("127.0.0.1", description="where /metrics, /healthz and /readyz are served")
-    admin_port: Port = Field(9_464, description="their port; 0 takes any free one")
-    drain_s_max: Seconds = Field(default_factory=_longest_call, description="how long SIGTERM waits for calls")
-    log_level: LogLevel = Field("info", description="debug, info, warning or error")
-    log_format: LogFormat = Field("json", description="json (one object a line) or console")
-
-    def prefetch_for(self, account: AccountSettings) -> int:
-        """Deliveries to hold of each of the account's queues: `prefetch`, or fewer when the account is slow.
-
-        The last delivery of a full lane waits until all before it were called, one a slot, and the account's
-        lanes share its slots. At 0.1 calls per second, two lanes of 128 would hold it for 43 minutes: the
-        broker would take it back, and no other worker could have it before. So no more are held than leave
-        within `hold_s_max` when every job needs a call of its own.
-        """
-        sent_while_held = floor(account.rate_per_s * self.hold_s_max / LANES_PER_ACCOUNT)
-        return max(1, min(self.prefetch, sent_while_held))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The kinds of value a setting can have, as annotations: what each takes, and why it does not take the rest.
 
 A check raises ValueError with the rest of a sentence that begins with the setting's name (pydantic's way; see
-`worker.setting_sentences`). No sentence repeats a secret or an address, which may hold a password; and none
+`worker.settings.sentences`). No sentence repeats a secret or an address, which may hold a password; and none
 passes on a foreign error's words about one, since those quote what they could not read.
 """
 
@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.setting_sentences import shown
+from worker.settings.sentences import shown
 
 SECRET_FILE_BYTES_MAX: Final = 65_536
 ACCOUNTS_FILE_BYTES_MAX: Final = 1_048_576

@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from worker.setting_sentences import shown
-
-if TYPE_CHECKING:
-    from worker.settings import Settings
+from worker.settings.model import LANES_PER_ACCOUNT, Settings
+from worker.settings.sentences import shown
 
 # RabbitMQ takes a delivery back that is unacknowledged for 30 minutes, and closes the channel. Waiting in a
 # lane, calling and settling must together end well before that.
 UNACKNOWLEDGED_S_MAX: Final = 1_500.0
-LANES_PER_ACCOUNT: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,7 @@ class Relation:
     otherwise: str
 
 
-def relations(s: "Settings") -> Iterator[Relation]:
+def relations(s: Settings) -> Iterator[Relation]:
     """Every relation, with its verdict."""
     call_s = s.connect_timeout_s + s.read_timeout_s
     yield Relation(
@@ -64,7 +61,7 @@ def relations(s: "Settings") -> Iterator[Relation]:
     yield from _of_accounts(s)
 
 
-def _of_accounts(s: "Settings") -> Iterator[Relation]:
+def _of_accounts(s: Settings) -> Iterator[Relation]:
     for account in s.accounts:
         yield Relation(
             ("accounts", "hold_s_max"),

@@ -19,8 +19,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from worker.setting_sentences import nearest, sentences, shown
-from worker.setting_values import (
+from worker.settings.sentences import nearest, sentences, shown
+from worker.settings.values import (
     ACCOUNTS_FILE_BYTES_MAX,
     AccountName,
     AppKey,

@@ -1,0 +1,16 @@
+"""All settings of the worker, in one typed place; `load` is the way in."""
+
+from worker.settings.accounts_file import AccountSettings
+from worker.settings.loading import SettingDoc, SettingsProblems, load, load_broker, settings_reference
+from worker.settings.model import BrokerSettings, Settings
+
+__all__ = [
+    "AccountSettings",
+    "BrokerSettings",
+    "SettingDoc",
+    "Settings",
+    "SettingsProblems",
+    "load",
+    "load_broker",
+    "settings_reference",
+]
