@@ -229,11 +229,18 @@ async def test_headers_and_times_survive_the_way_through_the_broker(amqp_url: st
     await broker.close()
 
 
-async def test_a_publication_that_no_queue_takes_is_not_confirmed(amqp_url: str) -> None:
+async def test_a_publication_that_no_queue_takes_is_not_confirmed_and_the_queue_is_made_again(amqp_url: str) -> None:
     broker = await rabbit(amqp_url)
-    with pytest.raises(PublishFailed, match="unroutable"):
-        await broker.publish(Publication("", "mms.nowhere", b"x", {}))
-    await broker.publish(Publication("", "mms.dead", b"x", {}))
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete("mms.dead")
+        letter = Publication("", "mms.dead", b"x", {})
+        with pytest.raises(PublishFailed, match="unroutable"):
+            await broker.publish(letter)
+        async with asyncio.timeout(5):
+            await broker.publisher_ready()
+        await broker.publish(letter)
+        assert (await (await channel.get_queue("mms.dead")).get(timeout=5)).body == b"x"
     await broker.close()
 
 
@@ -279,12 +286,10 @@ async def test_a_consumer_that_the_server_cancels_is_noticed_and_consumes_again(
                 await asyncio.sleep(0.01)
                 lost = [observation for observation in seen if isinstance(observation, BrokerLost)]
         assert "mms.jobs.acme" in lost[0].why
-        # The consuming role declares nothing, so the queue is made again by whoever declares: here the test.
-        from worker.adapters.rabbitmq_connection import declare  # noqa: PLC0415 - this test alone
-
-        raw = await (await connection.channel()).get_underlay_channel()
-        await declare(raw, topology(ACCOUNTS), 5)
         exchange = await (await connection.channel()).get_exchange(JOBS_EXCHANGE)
+        async with asyncio.timeout(5):
+            while not broker.is_ready:  # noqa: ASYNC110 - a property of the broker
+                await asyncio.sleep(0.02)
         await exchange.publish(aio_pika.Message(b"after"), "acme")
         assert (await taken.next()).body == b"after"
     await broker.close()

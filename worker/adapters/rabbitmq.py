@@ -173,6 +173,10 @@ class RabbitBroker:
                 wait=False,
             )
         except PublishError:
+            # What should take it is gone: start over, which declares it again.
+            self._publishing.end(
+                f"no queue takes what is published to {publication.exchange or 'the queue'} {publication.routing_key}"
+            )
             return "unroutable"
         except TimeoutError:
             return "timeout"
@@ -276,9 +280,10 @@ class RabbitBroker:
         """Connect and set up one role; ``CannotStart`` says in a sentence why not."""
         link.begin(await connect(self._address, link.role))
         try:
+            # Both roles declare: each may come back after somebody deleted what it needs.
+            await declare(await link.open_channel(is_confirmed=False), self._topology, self._address.timeout_s)
             match link.role:
                 case Role.PUBLISH:
-                    await declare(await link.open_channel(is_confirmed=False), self._topology, self._address.timeout_s)
                     self._publish_channel = await link.open_channel(is_confirmed=True)
                 case Role.CONSUME:
                     for subscription in self._subscriptions.values():
