@@ -119,10 +119,21 @@ def _address_parts(url: str, *, schemes: tuple[str, ...], needs_host: bool) -> S
     return parts
 
 
+def _check_parameters(parts: SplitResult, allowed: tuple[str, ...]) -> None:
+    """The libraries take parameters behind '?' that turn the check of certificates off; those must not pass."""
+    given = [pair.split("=", 1)[0] for pair in parts.query.split("&") if pair]
+    if not all(name in allowed for name in given):
+        raise ValueError(
+            f"may hold only {' and '.join(allowed)} behind '?': leave other parameters out (certificates are always"
+            " checked, and time limits are settings of their own)"
+        )
+
+
 def _check_amqp_url(value: SecretStr) -> SecretStr:
     parts = _address_parts(value.get_secret_value(), schemes=("amqp", "amqps"), needs_host=True)
     if "/" in parts.path[1:]:
         raise ValueError("names more than one virtual host: a / within its name is written %2F")
+    _check_parameters(parts, ("cafile", "certfile", "keyfile"))
     return value
 
 
@@ -130,6 +141,7 @@ def _check_redis_url(value: SecretStr) -> SecretStr:
     url = value.get_secret_value()
     over_network = not url.startswith("unix:")
     parts = _address_parts(url, schemes=("redis", "rediss", "unix"), needs_host=over_network)
+    _check_parameters(parts, ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
     if over_network and not re.fullmatch(r"/?[0-9]{0,5}", parts.path):
         raise ValueError("must end in the number of a database, such as /0")
     if not over_network and len(parts.path) < 2:  # noqa: PLR2004  a / and at least one character

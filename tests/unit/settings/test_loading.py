@@ -140,6 +140,9 @@ def test_values_are_read(variable: str, value: str, field: str, expected: object
         ("MMS_AMQP_URL", "http://127.0.0.1", "amqp:// or amqps://"),
         ("MMS_AMQP_URL", "amqp://", "host"),
         ("MMS_AMQP_URL", "amqp://127.0.0.1/a/b", "virtual host"),
+        ("MMS_AMQP_URL", "amqps://broker.example/?no_verify_ssl=1", "certificates are always checked"),
+        ("MMS_REDIS_URL", "rediss://redis.example/0?ssl_cert_reqs=none", "certificates are always checked"),
+        ("MMS_REDIS_URL", "rediss://redis.example/0?ssl_check_hostname=false", "certificates are always checked"),
         ("MMS_AMQP_URL", "amqp://u:pü@127.0.0.1/", "%XX"),
         ("MMS_AMQP_URL", "amqp://u:p#w@127.0.0.1/", "%23"),
         ("MMS_REDIS_URL", "127.0.0.1:6379", "redis://"),
@@ -190,6 +193,8 @@ def test_a_wrong_value_is_one_sentence_that_names_the_variable(variable: str, va
     [
         ("MMS_AMQP_URL", "amqps://user:p%40ss@broker.example/%2Fvhost"),
         ("MMS_AMQP_URL", "amqp://broker_1"),
+        ("MMS_AMQP_URL", "amqps://broker.example/?cafile=/etc/ca.pem"),
+        ("MMS_REDIS_URL", "rediss://redis.example/0?ssl_ca_certs=/etc/ca.pem"),
         ("MMS_REDIS_URL", "rediss://:pass@cache.example:6380/3"),
         ("MMS_REDIS_URL", "unix:///run/redis/redis.sock"),
     ],
