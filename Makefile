@@ -1,15 +1,16 @@
 # `make` lists what there is. PYTHON chooses the interpreter: make PYTHON=python3.13 setup
 PYTHON ?= python3
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 PYTEST_ARGS ?=
 RUN := .venv/bin/python
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help environment setup demo test check fmt lock clean
+.PHONY: help environment setup demo bench-pace bench-speed test check fmt lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: ## .venv with the locked requirements
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -44,3 +45,9 @@ lock: ## resolve requirements.lock again from pyproject.toml
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find worker deploy loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+bench-pace: setup ## measure how well the limit is used and kept (BENCH_ARGS="--rate 150 --json pace.json")
+	@$(RUN) -m loadtest.bench pace $(BENCH_ARGS)
+
+bench-speed: setup ## measure what a worker does without a limit, and what a job costs (BENCH_ARGS="--jobs 10000")
+	@$(RUN) -m loadtest.bench speed $(BENCH_ARGS)

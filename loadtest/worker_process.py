@@ -64,6 +64,11 @@ class WorkerProcess:
         return self._running.pid
 
     @property
+    def admin_url(self) -> str:
+        """Where it serves its metrics and its health."""
+        return f"http://{LOOPBACK}:{self._admin_port}"
+
+    @property
     def ended(self) -> str | None:
         """How it ended, or None while it runs."""
         code = self._running.poll()
@@ -115,7 +120,7 @@ class WorkerProcess:
 
     def _is_ready(self) -> bool:
         try:
-            answer = httpx.get(f"http://{LOOPBACK}:{self._admin_port}/readyz", timeout=1.0, trust_env=False)
+            answer = httpx.get(f"{self.admin_url}/readyz", timeout=1.0, trust_env=False)
         except httpx.HTTPError:
             return False
         return answer.is_success

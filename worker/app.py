@@ -28,9 +28,9 @@ from worker.adapters.redis_connection import redis_client, require_redis
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.core.topology import topology
 from worker.flow.account import AccountSender
-from worker.flow.observations import Observation
+from worker.flow.observations import Observation, Observer, Surprise
 from worker.flow.pipeline import Pipeline, Rules, utc_now
-from worker.flow.runner import DrainLimits, Stop, run
+from worker.flow.runner import DrainLimits, Stop, before, run
 from worker.settings import Settings
 
 #: How far below the limit we stay, as a share of it. Slots are promises about sending and the API counts arrivals:
@@ -68,9 +68,7 @@ async def run_worker(settings: Settings) -> int:
     )
     logs = LogObserver()
 
-    def observe(seen: Observation) -> None:
-        metrics.observe(seen)
-        logs.observe(seen)
+    observe = observer_of(metrics, logs.observe)
 
     async with AsyncExitStack() as stack:
         redis = await open_redis(settings, stack)
@@ -126,7 +124,7 @@ async def run_worker(settings: Settings) -> int:
         stack.push_async_callback(admin.close)
         await broker.start()
         stack.push_async_callback(broker.close)
-        await api.warm_up()
+        await before(stop.drain, api.warm_up())
         lag = asyncio.create_task(watch_loop_lag(metrics))
         stack.callback(lag.cancel)
         # What lives for the whole run is not looked through again and again: shorter pauses, steadier slots.
@@ -139,6 +137,23 @@ async def run_worker(settings: Settings) -> int:
             observe=observe,
             monotonic=time.monotonic,
         )
+
+
+def observer_of(metrics: Metrics, log: Observer) -> Observer:
+    """One observer of both.
+
+    Whoever watches must not be able to stop what is watched: a log that nobody reads any more raises, and that
+    counts as a surprise.
+    """
+
+    def observe(seen: Observation) -> None:
+        metrics.observe(seen)
+        try:
+            log(seen)
+        except Exception as error:  # noqa: BLE001 - see above
+            metrics.observe(Surprise("log", error))
+
+    return observe
 
 
 def build_api(settings: Settings) -> MmsHttpApi:
@@ -192,7 +207,7 @@ def not_ready_because(broker: RabbitBroker, stop: Stop) -> str | None:
     """Why this worker sends nothing, or None."""
     if stop.drain.is_set():
         return "draining"
-    return None if broker.is_ready else "not connected to the broker"
+    return broker.not_ready_because
 
 
 def watch_stages(metrics: Metrics, senders: list[AccountSender]) -> None:

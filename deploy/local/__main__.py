@@ -51,7 +51,7 @@ def run() -> None:
 
 
 def end(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """SIGTERM unwinds like Ctrl-C: servers and temporary files are put away on the way out."""
+    """Both stop signals unwind: servers and temporary files are put away on the way out."""
     raise KeyboardInterrupt
 
 
@@ -62,7 +62,9 @@ def main() -> None:
     commands = {"environment": ensure_environment, "setup": ensure_servers, "run": run}
     parser.add_argument("command", choices=commands)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, end)
+    # Ctrl-C too: a shell starts background jobs with it ignored, and then Python leaves it so.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     try:
         commands[arguments.command]()
     except ServerError as error:

@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import aio_pika
+import pamqp.frame
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
+from aiormq import spec
+from aiormq.abc import AbstractChannel, ChannelFrame
+from pamqp.body import ContentBody
 
+from deploy.local import RabbitMQ
 from tests.jobs import job_body
 from worker.adapters.memory import MemoryBroker, MemoryServer
 from worker.adapters.rabbitmq import RabbitBroker
-from worker.adapters.rabbitmq_connection import BrokerAddress
+from worker.adapters.rabbitmq_connection import BrokerAddress, BrokerGone, answers_or_gone
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.settlement import RequeueReason, put_back
 from worker.core.topology import JOBS_EXCHANGE, routing_key, topology
-from worker.flow.observations import BrokerLost, Observation
+from worker.flow.observations import BrokerBlocked, BrokerLost, Observation, Role
 from worker.flow.ports import Broker, CannotStart, PublishFailed
 
 ACCOUNTS = ("acme", "other")
@@ -288,8 +293,95 @@ async def test_a_consumer_that_the_server_cancels_is_noticed_and_consumes_again(
         assert "mms.jobs.acme" in lost[0].why
         exchange = await (await connection.channel()).get_exchange(JOBS_EXCHANGE)
         async with asyncio.timeout(5):
-            while not broker.is_ready:  # noqa: ASYNC110 - a property of the broker
+            while broker.not_ready_because:  # noqa: ASYNC110 - a property of the broker
                 await asyncio.sleep(0.02)
         await exchange.publish(aio_pika.Message(b"after"), "acme")
         assert (await taken.next()).body == b"after"
     await broker.close()
+
+
+async def test_an_alarm_stops_publishing_without_copies_and_lets_it_go_on(rabbitmq: RabbitMQ, amqp_url: str) -> None:
+    seen: list[Observation] = []
+    broker = await rabbit(amqp_url, seen, timeout_s=1)
+    try:
+        rabbitmq.control("set_vm_memory_high_watermark", "0.0000001")
+        # The broker tells of an alarm when something is published.
+        publishing = asyncio.create_task(broker.publish(Publication("", "mms.dead", b"once", {})))
+        async with asyncio.timeout(10):
+            while broker.can_publish:  # noqa: ASYNC110 - a property of the broker
+                await asyncio.sleep(0.02)
+        assert broker.not_ready_because == "the broker has an alarm and takes nothing in"
+        await asyncio.sleep(2.5)  # more than two of the publisher's time limits
+        assert not publishing.done()
+        assert BrokerBlocked(Role.PUBLISH, is_blocked=True) in seen
+    finally:
+        rabbitmq.control("set_vm_memory_high_watermark", "0.6")
+    async with asyncio.timeout(10):
+        await publishing
+        await broker.publisher_ready()
+    async with await aio_pika.connect(amqp_url) as connection:
+        declared = await (await connection.channel()).declare_queue("mms.dead", passive=True)
+        assert declared.declaration_result.message_count == 1
+    assert not [observation for observation in seen if isinstance(observation, BrokerLost)]
+    await broker.close()
+
+
+def _odd_properties() -> dict[str, bytes]:
+    """Property lists as foreign producers may write them: flags, then values in order (AMQP 0-9-1, 4.2.6.1)."""
+    far = (1_790_000_000_000_000_000).to_bytes(8, "big")
+    table = b"\x04\xff\xfe\xfd\xfcS\x00\x00\x00\x01x"
+    return {
+        "a time stamp in nanoseconds": (1 << 6).to_bytes(2, "big") + far,
+        "a header's time stamp beyond the calendar": (1 << 13).to_bytes(2, "big")
+        + (len(b"\x01tT" + far)).to_bytes(4, "big")
+        + b"\x01tT"
+        + far,
+        "a header's name that is not UTF-8": (1 << 13).to_bytes(2, "big") + len(table).to_bytes(4, "big") + table,
+        "a content type that is not UTF-8": (1 << 15).to_bytes(2, "big") + b"\x03\xff\xfea",
+    }
+
+
+@pytest.mark.parametrize("name", _odd_properties())
+async def test_odd_properties_of_a_message_do_not_end_the_connection(amqp_url: str, name: str) -> None:
+    seen: list[Observation] = []
+    broker = await rabbit(amqp_url, seen)
+    taken = Taken()
+    await broker.consume("acme", taken)
+    async with await aio_pika.connect(amqp_url) as connection:
+        raw = await (await connection.channel()).get_underlay_channel()
+        await publish_raw(raw, _odd_properties()[name], b"odd")
+        delivery = await taken.next()
+        assert (delivery.body, delivery.published_at, delivery.attempts) == (b"odd", None, 0)
+        await broker.publish(Publication(JOBS_EXCHANGE, "acme", b"next", delivery.headers))
+        assert (await taken.next()).body == b"next"
+    assert not [observation for observation in seen if isinstance(observation, BrokerLost)]
+    await broker.close()
+
+
+async def publish_raw(channel: AbstractChannel, properties: bytes, body: bytes) -> None:
+    """Publish with these very bytes as properties."""
+    method = pamqp.frame.marshal(spec.Basic.Publish(exchange=JOBS_EXCHANGE, routing_key="acme"), channel.number)
+    payload = (60).to_bytes(2, "big") + bytes(2) + len(body).to_bytes(8, "big") + properties
+    header = b"\x02" + channel.number.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + b"\xce"
+    content = pamqp.frame.marshal(ContentBody(body), channel.number)
+    await channel.connection.write_queue.put(ChannelFrame(payload=method + header + content, should_close=False))
+
+
+async def test_what_aiormq_raises_when_a_connection_ends_is_no_cancellation() -> None:
+    for handed in (asyncio.CancelledError(), Exception("closed")):
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer.set_exception(handed)
+        with pytest.raises(BrokerGone), answers_or_gone():
+            await answer
+
+
+async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
+    async def waits() -> None:
+        with answers_or_gone():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()

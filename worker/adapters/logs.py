@@ -12,6 +12,7 @@ from worker.core.settlement import End
 from worker.flow.observations import (
     AccountResumed,
     AccountSuspended,
+    BrokerBlocked,
     BrokerConnected,
     BrokerLost,
     CallFinished,
@@ -83,6 +84,8 @@ class LogObserver:
                 log.info("broker_connected", role=role.value)
             case BrokerLost(role, why):
                 log.warning("broker_lost", role=role.value, why=why)
+            case BrokerBlocked(role, is_blocked):
+                log.warning("broker_blocked" if is_blocked else "broker_unblocked", role=role.value)
             case DrainStarted(in_flight):
                 log.info("drain_started", calls_under_way=in_flight)
             case DrainEnded(duration_s, aborted):

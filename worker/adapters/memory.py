@@ -121,6 +121,8 @@ class MemoryBroker:
         self._session = _Session()
         self._takes: dict[str, Take] = {}
         self._numbers = 0
+        self._publishable = asyncio.Event()
+        self._publishable.set()
         #: Raised for the next publications, one each; a test's way to let them fail.
         self.publish_failures: deque[str] = deque()
         server.changed.append(self._deliver)
@@ -128,12 +130,26 @@ class MemoryBroker:
     async def publish(self, publication: Publication) -> None:
         """Publish, or fail as told."""
         await asyncio.sleep(0)
+        await self._publishable.wait()
         if self.publish_failures:
             raise PublishFailed(self.publish_failures.popleft())
         self._server.accept(publication)
 
+    @property
+    def can_publish(self) -> bool:
+        """Whether a test lets it."""
+        return self._publishable.is_set()
+
     async def publisher_ready(self) -> None:
-        """Nothing to wait for."""
+        """Wait until a test lets it."""
+        await self._publishable.wait()
+
+    def block(self, *, is_blocked: bool) -> None:
+        """Let publications wait, as a broker with an alarm does, or go on."""
+        if is_blocked:
+            self._publishable.clear()
+        else:
+            self._publishable.set()
 
     async def ack(self, delivery: Delivery) -> None:
         """Forget the delivery, if it is still ours."""

@@ -21,6 +21,7 @@ from worker.core.topology import jobs_queue
 from worker.flow.observations import (
     AccountResumed,
     AccountSuspended,
+    BrokerBlocked,
     BrokerConnected,
     BrokerLost,
     CallFinished,
@@ -45,7 +46,7 @@ _STORE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2)
 _WAIT_S = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800, 3600, 14400)
 _RECIPIENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 _ATTEMPTS = (1, 2, 3, 4, 5, 6, 8)
-_PUBLISH_FAILURES = ("not connected", "timeout", "unroutable", "other")
+_PUBLISH_FAILURES = ("not connected", "connection lost", "unroutable", "other")
 
 
 Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
@@ -113,6 +114,8 @@ class Metrics:
             case BrokerLost(role):
                 self._of(self.broker_connected, role).set(0)
                 self._of(self.broker_losses, role).inc()
+            case BrokerBlocked(role, is_blocked):
+                self._of(self.broker_blocked, role).set(is_blocked)
             case Published(duration_s, failure):
                 self.publish_duration.observe(duration_s)
                 if failure is not None:
@@ -211,6 +214,9 @@ class Metrics:
 
     def _declare_broker(self) -> None:
         self.broker_connected = self._gauge("broker_connected", "1 while connected, by connection.", ("role",))
+        self.broker_blocked = self._gauge(
+            "broker_blocked", "1 while an alarm in the broker keeps it from taking anything in.", ("role",)
+        )
         self.broker_losses = self._counter(
             "broker_losses_total", "Lost connections and failed tries to connect again.", ("role",)
         )
@@ -249,6 +255,7 @@ class Metrics:
             self.last_sent.labels(account)
         for role in Role:
             self.broker_connected.labels(role)
+            self.broker_blocked.labels(role)
             self.broker_losses.labels(role)
         for failure in _PUBLISH_FAILURES:
             self.publish_failures.labels(failure)

@@ -1,37 +1,29 @@
 """The broker: RabbitMQ 3.10 to 4.x over aio-pika.
 
-Two connections, because an alarm in the broker blocks a publishing connection, and acknowledgements with it.
-Plain connections, not "robust" ones: what a reconnect means for deliveries in hand is ours to decide. Each role
-has one supervisor that connects, sets up, waits for the end, and starts over with back-off. A delivery belongs
-to the channel that brought it; when that is gone the delivery is no longer ours, and an ack does nothing.
+Two connections, because an alarm in the broker blocks a publishing connection, and acknowledgements with it. A
+delivery belongs to the channel that brought it; when that is gone the delivery is no longer ours, and an ack does
+nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import aiormq
-from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
-from aiormq.channel import Channel as RawChannel
-from aiormq.exceptions import PublishError
+from aiormq.channel import Channel
 
-from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, connect, declare, open_raw_channel, why
+from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, answers_or_gone, why
+from worker.adapters.rabbitmq_link import Link
+from worker.adapters.rabbitmq_publisher import Publisher
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.topology import Topology, jobs_queue
-from worker.flow.observations import BrokerConnected, BrokerLost, Consuming, Observer, Published, Role
-from worker.flow.ports import CannotStart, Monotonic, PublishFailed
+from worker.flow.observations import Consuming, Observer, Role
+from worker.flow.ports import Monotonic
 from worker.flow.tasks import Tasks
-
-#: Between two tries to connect: doubled each time, with jitter.
-RECONNECT_S_MIN, RECONNECT_S_MAX = 0.1, 5.0
-CLOSE_S_MAX = 2.0
 
 Take = Callable[[Delivery], None]
 
@@ -43,55 +35,13 @@ class _Subscription:
     account: str
     take: Take
     prefetch: int
-    channel: RawChannel | None = None
+    channel: Channel | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Receipt:
-    channel: RawChannel
+    channel: Channel
     delivery_tag: int
-
-
-class _Link:
-    """One role's connection. When the connection or any of its channels ends, all of it ends."""
-
-    def __init__(self, role: Role) -> None:
-        self.role = role
-        self.ready = asyncio.Event()
-        self.connection: AbstractConnection | None = None
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def begin(self, connection: AbstractConnection) -> None:
-        """Take a new connection."""
-        self.connection = connection
-        self.ended = asyncio.get_running_loop().create_future()
-        connection.close_callbacks.add(lambda _connection, error: self.end(why(error) if error else "closed"))
-
-    def end(self, reason: str) -> None:
-        """The connection, or a part of it, has ended; only the first reason counts."""
-        self.ready.clear()
-        if not self.ended.done():
-            self.ended.set_result(reason)
-
-    async def open_channel(self, *, is_confirmed: bool) -> RawChannel:
-        """Open a channel; its end is the end of the link."""
-        assert self.connection is not None  # noqa: S101 - begin() comes first
-        channel = await open_raw_channel(self.connection, is_confirmed=is_confirmed)
-        channel.closing.add_done_callback(self._channel_ended)
-        return channel
-
-    def _channel_ended(self, closing: asyncio.Future[Any]) -> None:
-        error = None if closing.cancelled() else closing.exception()
-        self.end(why(error) if error else "channel closed")
-
-    async def close(self) -> None:
-        """Close the connection, without waiting long for a broker that does not answer."""
-        connection, self.connection = self.connection, None
-        self.end("closed by us")
-        if connection is not None:
-            with contextlib.suppress(*AMQP_FAILURES):
-                async with asyncio.timeout(CLOSE_S_MAX):
-                    await connection.close()
 
 
 class RabbitBroker:
@@ -108,106 +58,83 @@ class RabbitBroker:
         monotonic: Monotonic,
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._address = address
-        self._topology = topology
+        self._timeout_s = address.timeout_s
         self._prefetch = prefetch
-        self._publish_timeout_s = publish_timeout_s
         self._observe = observe
         self._monotonic = monotonic
         self._supervisors = Tasks(on_failure)
-        self._publishing = _Link(Role.PUBLISH)
-        self._consuming = _Link(Role.CONSUME)
-        self._publish_channel: RawChannel | None = None
+        self._publisher = Publisher(
+            address=address, topology=topology, timeout_s=publish_timeout_s, observe=observe, monotonic=monotonic
+        )
+        self._consuming = Link(
+            role=Role.CONSUME, address=address, topology=topology, observe=observe, set_up=self._set_up_consuming
+        )
         self._subscriptions: dict[str, _Subscription] = {}
+        # Subscribing, pausing and reconnecting change the same things, and each waits for the broker on the way.
+        self._subscribing = asyncio.Lock()
 
     @property
-    def is_ready(self) -> bool:
-        """Whether both connections stand."""
-        return self._publishing.ready.is_set() and self._consuming.ready.is_set()
+    def not_ready_because(self) -> str | None:
+        """Why no job can be taken and told now, or None."""
+        if not (self._publisher.link.ready.is_set() and self._consuming.ready.is_set()):
+            return "not connected to the broker"
+        return None if self.can_publish else "the broker has an alarm and takes nothing in"
 
     async def start(self) -> None:
         """Connect, declare what is missing, and keep both connections from here on. Raises ``CannotStart``."""
-        for link in (self._publishing, self._consuming):
-            await self._open(link)
-            self._supervisors.start(self._keep(link))
+        for link in (self._publisher.link, self._consuming):
+            await link.open()
+            self._supervisors.start(link.keep())
+        self._supervisors.start(self._publisher.watch())
 
     async def close(self) -> None:
         """Close both connections; deliveries without an ack go back to their queues."""
         await self._supervisors.cancel()
-        await asyncio.gather(self._consuming.close(), self._publishing.close())
+        await asyncio.gather(self._consuming.close(), self._publisher.link.close())
 
     # --- Publishing --------------------------------------------------------------------------------------
 
+    @property
+    def can_publish(self) -> bool:
+        """Whether what is published now has a chance to be confirmed."""
+        return self._publisher.can_publish
+
     async def publisher_ready(self) -> None:
-        """Wait until the publishing connection stands."""
-        await self._publishing.ready.wait()
+        """Wait until ``can_publish``."""
+        await self._publisher.ready()
 
     async def publish(self, publication: Publication) -> None:
-        """Publish with confirm, persistent and mandatory; raise ``PublishFailed`` when it was not confirmed in time."""
-        started_s = self._monotonic()
-        failure = await self._try_to_publish(publication)
-        self._observe(Published(self._monotonic() - started_s, failure))
-        if failure is not None:
-            raise PublishFailed(failure)
-
-    async def _try_to_publish(self, publication: Publication) -> str | None:
-        channel = self._publish_channel
-        if channel is None or channel.is_closed:
-            return "not connected"
-        properties = aiormq.spec.Basic.Properties(
-            content_type=publication.content_type,
-            delivery_mode=2,
-            headers=dict(publication.headers),
-            message_id=publication.message_id,
-            timestamp=publication.published_at,
-        )
-        try:
-            await channel.basic_publish(
-                publication.body,
-                exchange=publication.exchange,
-                routing_key=publication.routing_key,
-                properties=properties,
-                mandatory=True,
-                timeout=self._publish_timeout_s,
-                # The confirm is what counts; waiting for the socket's buffer as well would serialise publications.
-                wait=False,
-            )
-        except PublishError:
-            # What should take it is gone: start over, which declares it again.
-            self._publishing.end(
-                f"no queue takes what is published to {publication.exchange or 'the queue'} {publication.routing_key}"
-            )
-            return "unroutable"
-        except TimeoutError:
-            return "timeout"
-        except AMQP_FAILURES as error:
-            return type(error).__name__
-        return None
+        """Return once the broker has confirmed; raise ``PublishFailed`` when the connection ended before."""
+        await self._publisher.publish(publication)
 
     # --- Consuming ---------------------------------------------------------------------------------------
 
     async def consume(self, account: str, take: Take) -> None:
         """Start handing the account's deliveries to ``take``; goes on over reconnects."""
-        subscription = _Subscription(account, take, self._prefetch[account])
-        self._subscriptions[account] = subscription
-        if self._consuming.ready.is_set():
-            try:
-                await self._subscribe(subscription)
-            except AMQP_FAILURES as error:
-                self._consuming.end(why(error))  # the supervisor starts over, with this subscription
+        async with self._subscribing:
+            subscription = _Subscription(account, take, self._prefetch[account])
+            self._subscriptions[account] = subscription
+            if self._consuming.ready.is_set():
+                try:
+                    with answers_or_gone():
+                        await self._subscribe(subscription)
+                except AMQP_FAILURES as error:
+                    self._consuming.end(why(error))  # the link starts over, with this subscription
 
     async def pause(self, account: str) -> None:
         """Cancel the account's consumers; what was handed over stays ours."""
-        subscription = self._subscriptions.pop(account, None)
-        channel = subscription.channel if subscription else None
-        if channel is None or channel.is_closed:
-            return
-        for lane in Lane:
-            try:
-                await channel.basic_cancel(jobs_queue(account, lane), timeout=self._address.timeout_s)
-            except AMQP_FAILURES:
-                return  # the channel is gone, and its consumers with it
-            self._observe(Consuming(jobs_queue(account, lane), is_active=False))
+        async with self._subscribing:
+            subscription = self._subscriptions.pop(account, None)
+            channel = subscription.channel if subscription else None
+            if channel is None or channel.is_closed:
+                return
+            for lane in Lane:
+                try:
+                    with answers_or_gone():
+                        await channel.basic_cancel(jobs_queue(account, lane), timeout=self._timeout_s)
+                except AMQP_FAILURES:
+                    return  # the channel is gone, and its consumers with it
+                self._observe(Consuming(jobs_queue(account, lane), is_active=False))
 
     async def ack(self, delivery: Delivery) -> None:
         """Acknowledge; when the delivery is no longer ours, nothing happens: it will be handed out again."""
@@ -215,7 +142,8 @@ class RabbitBroker:
         assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts
         if not receipt.channel.is_closed:
             try:
-                await receipt.channel.basic_ack(receipt.delivery_tag, wait=False)
+                with answers_or_gone():
+                    await receipt.channel.basic_ack(receipt.delivery_tag, wait=False)
             except AMQP_FAILURES:
                 return
 
@@ -225,24 +153,27 @@ class RabbitBroker:
         assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts
         return not receipt.channel.is_closed
 
+    async def _set_up_consuming(self) -> None:
+        async with self._subscribing:
+            for subscription in self._subscriptions.values():
+                await self._subscribe(subscription)
+
     async def _subscribe(self, subscription: _Subscription) -> None:
         channel = await self._consuming.open_channel(is_confirmed=False)
-        await channel.basic_qos(prefetch_count=subscription.prefetch, timeout=self._address.timeout_s)
+        await channel.basic_qos(prefetch_count=subscription.prefetch, timeout=self._timeout_s)
         channel.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
         subscription.channel = channel
         for lane in Lane:
             queue = jobs_queue(subscription.account, lane)
             receive = self._receiver(subscription, lane, channel)
-            await channel.basic_consume(queue, receive, consumer_tag=queue, timeout=self._address.timeout_s)
+            await channel.basic_consume(queue, receive, consumer_tag=queue, timeout=self._timeout_s)
             self._observe(Consuming(queue, is_active=True))
 
     async def _cancelled_by_broker(self, frame: object) -> None:
         """The broker ended a consumer (its queue was deleted or moved). Unnoticed, it would never take a job again."""
         self._consuming.end(f"the broker cancelled the consumer of {getattr(frame, 'consumer_tag', 'a queue')}")
 
-    def _receiver(
-        self, subscription: _Subscription, lane: Lane, channel: RawChannel
-    ) -> Callable[[DeliveredMessage], Any]:
+    def _receiver(self, subscription: _Subscription, lane: Lane, channel: Channel) -> Callable[[DeliveredMessage], Any]:
         async def receive(message: DeliveredMessage) -> None:
             properties = message.header.properties
             subscription.take(
@@ -259,43 +190,6 @@ class RabbitBroker:
             )
 
         return receive
-
-    # --- Keeping the connections -------------------------------------------------------------------------
-
-    async def _keep(self, link: _Link) -> None:
-        while True:
-            reason = await link.ended
-            self._observe(BrokerLost(link.role, reason))
-            await link.close()
-            wait_s = RECONNECT_S_MIN
-            while not link.ready.is_set():
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                wait_s = min(wait_s * 2, RECONNECT_S_MAX)
-                try:
-                    await self._open(link)
-                except CannotStart as error:
-                    self._observe(BrokerLost(link.role, str(error)))
-
-    async def _open(self, link: _Link) -> None:
-        """Connect and set up one role; ``CannotStart`` says in a sentence why not."""
-        link.begin(await connect(self._address, link.role))
-        try:
-            # Both roles declare: each may come back after somebody deleted what it needs.
-            await declare(await link.open_channel(is_confirmed=False), self._topology, self._address.timeout_s)
-            match link.role:
-                case Role.PUBLISH:
-                    self._publish_channel = await link.open_channel(is_confirmed=True)
-                case Role.CONSUME:
-                    for subscription in self._subscriptions.values():
-                        await self._subscribe(subscription)
-        except CannotStart:
-            await link.close()
-            raise
-        except AMQP_FAILURES as error:
-            await link.close()
-            raise CannotStart(f"The broker refused what the worker needs: {why(error)}.") from error
-        link.ready.set()
-        self._observe(BrokerConnected(link.role))
 
 
 def _as_moment(stamp: object) -> datetime | None:

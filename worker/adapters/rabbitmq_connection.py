@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import aio_pika
@@ -21,17 +23,25 @@ from aiormq.exceptions import (
 )
 from yarl import URL
 
+from worker.adapters.rabbitmq_frames import tolerate_odd_properties
 from worker.core.topology import Topology
 from worker.flow.observations import Role
 from worker.flow.ports import CannotStart
 
-#: What aio-pika raises when the broker, or the way to it, fails.
+
+class BrokerGone(ConnectionError):  # noqa: N818 - named for what happened
+    """The connection ended while something waited for its answer."""
+
+
+#: What aio-pika raises when the broker, or the way to it, fails; what it raises beyond that is put right by
+#: ``answers_or_gone``.
 AMQP_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError)
 HEARTBEAT_S = 20
 #: aiormq lets ten frames wait between a publisher and the socket, and holds its publishing lock meanwhile. Then the
 #: next publisher gets the lock one turn of the event loop later, and a busy loop publishes one message a turn: 900 a
 #: second instead of 6,000, and confirms that take 100 ms instead of 4. The same for frames on their way in.
 FRAMES_BUFFERED_MAX = 4096
+tolerate_odd_properties()
 aiormq.connection.Connection.FRAME_BUFFER_SIZE = FRAMES_BUFFERED_MAX
 
 
@@ -49,16 +59,38 @@ class BrokerAddress:
         return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}"
 
 
+@contextlib.contextmanager
+def answers_or_gone() -> Iterator[None]:
+    """Around every wait for the broker: turns aiormq's ways to say that the connection ended into ``BrokerGone``.
+
+    It hands a ``CancelledError`` or a bare ``Exception`` to whoever waits. Taken for a cancellation that somebody
+    asked for, the first would end a settlement silently, with its delivery held for ever.
+    """
+    task = asyncio.current_task()
+    asked = task.cancelling() if task else 0
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if task is not None and task.cancelling() > asked:
+            raise
+        raise BrokerGone("the connection ended") from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise BrokerGone(str(error) or "the connection ended") from error
+
+
 async def connect(address: BrokerAddress, role: Role) -> AbstractConnection:
     """Open a connection; ``CannotStart`` says in a sentence why not."""
     url = URL(address.url).update_query(heartbeat=str(HEARTBEAT_S))
     try:
-        return await aio_pika.connect(
-            url,
-            timeout=address.timeout_s,
-            ssl_context=address.ssl_context,
-            client_properties={"connection_name": f"{address.name} {role.value}"},
-        )
+        with answers_or_gone():
+            return await aio_pika.connect(
+                url,
+                timeout=address.timeout_s,
+                ssl_context=address.ssl_context,
+                client_properties={"connection_name": f"{address.name} {role.value}"},
+            )
     except (AuthenticationError, ProbableAuthenticationError) as error:
         raise CannotStart(
             f"The broker at {address} refused the login: check user and password in MMS_AMQP_URL."
@@ -69,9 +101,7 @@ async def connect(address: BrokerAddress, role: Role) -> AbstractConnection:
             f"The broker at {address} does not let this user into the virtual host: check the path of MMS_AMQP_URL, "
             "that it exists, and that the user may use it."
         ) from error
-    except (*AMQP_FAILURES, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and (task := asyncio.current_task()) and task.cancelling():
-            raise
+    except AMQP_FAILURES as error:
         raise CannotStart(
             f"The broker at {address} cannot be reached ({why(error)}): check MMS_AMQP_URL, and that RabbitMQ runs."
         ) from error

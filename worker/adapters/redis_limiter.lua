@@ -2,9 +2,9 @@
 -- next_us, closed_until_us, seen_us. Microseconds since 1970 need 51 bits; Lua's doubles hold 53.
 --
 -- KEYS[1]  the account's bucket
--- ARGV     'reserve' interval_ns count span_us ahead_us_max fresh_wait_us_max
---          'give_back' unused_from_us next_us
---          'close' for_us
+-- ARGV     'reserve' fresh_wait_us interval_ns count span_us ahead_us_max
+--          'give_back' fresh_wait_us unused_from_us next_us
+--          'close' fresh_wait_us for_us
 -- Returns  reserve: {count, first_us, next_us, now_us}; the others: {next_us, closed_until_us}
 
 local time = redis.call('TIME')
@@ -32,14 +32,12 @@ local function keep()
     'seen_us', string.format('%.0f', seen_us))
 end
 
-local command = ARGV[1]
+local command, fresh_wait_us = ARGV[1], tonumber(ARGV[2])
 
 if command == 'reserve' then
-  local interval_ns, count, span_us = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-  local ahead_us_max, fresh_wait_us_max = tonumber(ARGV[5]), tonumber(ARGV[6])
-  if not next_us then
-    next_us = now_us + math.min(math.floor(interval_ns / 1000), fresh_wait_us_max)
-  end
+  local interval_ns, count = tonumber(ARGV[3]), tonumber(ARGV[4])
+  local span_us, ahead_us_max = tonumber(ARGV[5]), tonumber(ARGV[6])
+  if not next_us then next_us = now_us + fresh_wait_us end
   on_clock()
   local first_us = math.max(now_us, next_us, closed_until_us)
   if first_us > now_us + ahead_us_max then
@@ -53,17 +51,17 @@ if command == 'reserve' then
 end
 
 if command == 'give_back' then
-  if next_us and next_us == tonumber(ARGV[3]) then
-    next_us = tonumber(ARGV[2])
+  if next_us and next_us == tonumber(ARGV[4]) then
+    next_us = tonumber(ARGV[3])
     keep()
   end
   return {next_us or 0, closed_until_us}
 end
 
 if command == 'close' then
-  if not next_us then next_us = now_us end
+  if not next_us then next_us = now_us + fresh_wait_us end
   on_clock()
-  closed_until_us = math.max(closed_until_us, now_us + tonumber(ARGV[2]))
+  closed_until_us = math.max(closed_until_us, now_us + tonumber(ARGV[3]))
   keep()
   return {next_us, closed_until_us}
 end

@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from worker.core.bucket import AHEAD_US_MAX, FRESH_WAIT_US_MAX, interval_ns
+from worker.core.bucket import AHEAD_US_MAX, FRESH_WAIT_US, interval_ns
 from worker.core.clock import ForeignClock
 from worker.flow.ports import LimiterAway, Monotonic, Slots
 
@@ -47,7 +47,7 @@ class RedisLimiter:
         """Reserve up to ``count`` slots."""
         interval = self._interval_ns[account]
         asked_at_s = self._monotonic()
-        answer = await self._ask(account, "reserve", interval, count, SPAN_US, AHEAD_US_MAX, FRESH_WAIT_US_MAX)
+        answer = await self._ask(account, "reserve", interval, count, SPAN_US, AHEAD_US_MAX)
         if isinstance(answer, LimiterAway):
             return answer
         granted, first_us, next_us, now_us = answer
@@ -70,8 +70,8 @@ class RedisLimiter:
         """Close the account for all workers; a failure is made good by the next 429."""
         await self._ask(account, "close", int(for_s * 1e6))
 
-    async def _ask(self, account: str, *arguments: str | int) -> Any | LimiterAway:
+    async def _ask(self, account: str, command: str, *details: int) -> Any | LimiterAway:
         try:
-            return await self._script(keys=[f"mms:bucket:{account}"], args=arguments)
+            return await self._script(keys=[f"mms:bucket:{account}"], args=[command, FRESH_WAIT_US, *details])
         except (RedisError, OSError, TimeoutError) as error:
             return LimiterAway(f"{type(error).__name__}: {error}")

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 #: Slots are not promised further ahead than this: what a dead worker costs, and what a stepped clock can distort.
 AHEAD_US_MAX = 2_000_000
-#: With nothing remembered (first use, or a store that lost its memory) the first slot is not at once, because
-#: calls may have left a moment ago: it comes after one interval, or after this if that is shorter.
-FRESH_WAIT_US_MAX = 1_000_000
+#: With nothing remembered (first use, or a store that lost its memory) the first slot comes after this: calls may
+#: have left a moment ago, and others hold slots that were promised before.
+FRESH_WAIT_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,7 @@ def interval_ns(pace_per_s: float) -> int:
 def reserve(bucket: Bucket | None, *, now_us: int, interval_ns: int, count: int, span_us: int) -> tuple[Bucket, Grant]:
     """Reserve up to ``count`` slots that lie within ``span_us`` of the first one (the first one always does)."""
     if bucket is None:
-        interval_us = interval_ns // 1000
-        bucket = Bucket(next_us=now_us + min(interval_us, FRESH_WAIT_US_MAX), closed_until_us=0, seen_us=now_us)
+        bucket = _fresh(now_us)
     bucket = _on_clock(bucket, now_us)
     first_us = max(now_us, bucket.next_us, bucket.closed_until_us)
     if first_us > now_us + AHEAD_US_MAX:
@@ -73,8 +72,12 @@ def give_back(bucket: Bucket | None, *, unused_from_us: int, next_us: int) -> Bu
 
 def close(bucket: Bucket | None, *, now_us: int, for_us: int) -> Bucket:
     """No slot of the account, for anyone, before ``now_us + for_us``; a closure is never shortened."""
-    bucket = _on_clock(bucket, now_us) if bucket else Bucket(next_us=now_us, closed_until_us=0, seen_us=now_us)
+    bucket = _on_clock(bucket, now_us) if bucket else _fresh(now_us)
     return replace(bucket, closed_until_us=max(bucket.closed_until_us, now_us + for_us))
+
+
+def _fresh(now_us: int) -> Bucket:
+    return Bucket(next_us=now_us + FRESH_WAIT_US, closed_until_us=0, seen_us=now_us)
 
 
 def _on_clock(bucket: Bucket, now_us: int) -> Bucket:

@@ -11,10 +11,13 @@ from typing import Any
 #: Attempts that the job has used up so far; ours, carried from copy to copy.
 ATTEMPTS_HEADER = "x-mms-attempts"
 _ATTEMPTS_BELIEVED_MAX = 1_000_000
-#: What the broker wrote on a message's earlier way; on a copy it would grow without end and mislead.
+#: What is carried of a producer's headers to a copy. A frame holds 128 KB, and a copy adds headers of ours.
+CARRIED_BYTES_MAX = 32_768
+#: What the broker wrote on a message's earlier way, which would grow without end on a copy and mislead; and what
+#: names further queues to route to (RabbitMQ's sender-selected distribution), which would multiply the job.
 _BROKER_HEADERS = frozenset(
     {"x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
-     "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count"}
+     "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "CC", "BCC"}
 )  # fmt: skip
 
 
@@ -59,7 +62,6 @@ class Publication:
     body: bytes = field(repr=False)
     headers: Mapping[str, Any] = field(repr=False)
     content_type: str = "application/json"
-    message_id: str | None = None
     published_at: datetime | None = None
 
 
@@ -69,4 +71,18 @@ def carried_headers(delivery: Delivery, **more: object) -> dict[str, Any]:
     Names in ``more`` are written with underscores and without the ``x-mms-`` that all of ours begin with.
     """
     kept = {name: value for name, value in delivery.headers.items() if name not in _BROKER_HEADERS}
+    if _size_bytes(kept) > CARRIED_BYTES_MAX:
+        # Whole or not at all: nobody can tell which of a producer's headers matter.
+        kept = {"x-mms-headers-dropped": len(kept)}
     return kept | {f"x-mms-{name.replace('_', '-')}": value for name, value in more.items()}
+
+
+def _size_bytes(value: object) -> int:
+    """About how many bytes ``value`` takes as an AMQP field; never much less."""
+    if isinstance(value, Mapping):
+        return 5 + sum(2 + len(str(name).encode()) + _size_bytes(inner) for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        return 5 + sum(_size_bytes(inner) for inner in value)
+    if isinstance(value, bytes | bytearray):
+        return 5 + len(value)
+    return 9 + len(str(value).encode(errors="replace"))

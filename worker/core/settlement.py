@@ -65,6 +65,22 @@ class Requeued:
 
 Settlement = Finished | Requeued
 
+
+def tells_of_a_call(settlement: Settlement) -> bool:
+    """Whether the settlement carries what only this call could know.
+
+    If not, and the delivery has meanwhile gone back to its queue, it is best forgotten: the job will be handed out
+    again, and a copy would only double it.
+    """
+    match settlement:
+        case Finished(end):
+            return end in {End.SENT, End.REFUSED, End.IN_DOUBT}
+        case Requeued():
+            return False
+        case _:
+            assert_never(settlement)
+
+
 #: A throttled job whose answer named no time waits this long; by then the account's slots are closed anyway.
 THROTTLED_WAIT_S = 1.0
 #: A job that met a suspended account comes back after this; the account itself is probed on its own.
@@ -173,7 +189,6 @@ def hold_in_doubt(delivery: Delivery, job: Job, why: str, *, now: Moment) -> Fin
             in_doubt_since=since,
             in_doubt_why=why,
         ),
-        message_id=job.id,
         published_at=delivery.published_at,
     )
     more = {"since": since, "why": why, "recipients": list(job.to)}

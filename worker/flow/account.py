@@ -147,6 +147,8 @@ class AccountSender:
         while True:
             await self._open.wait()
             await self._lanes.filled()
+            # Never call what cannot be told: the job would be handed out again, and called again.
+            await self._broker.publisher_ready()
             await self._room.acquire()
             if not await self._use_slot():
                 self._room.release()
@@ -160,7 +162,8 @@ class AccountSender:
             await asyncio.sleep(left_s)  # timers may fire early: looked at again
         if self._slots.is_missed(at_s):
             return False
-        ready = self._next_ready() if self._open.is_set() else None
+        is_going = self._open.is_set() and self._broker.can_publish
+        ready = self._next_ready() if is_going else None
         if ready is None:
             self._slots.put_back()
             return False
@@ -216,7 +219,7 @@ class AccountSender:
     # --- Suspension --------------------------------------------------------------------------------------
 
     def _suspend(self, suspended: Suspended) -> None:
-        if self._open.is_set():
+        if self._open.is_set() and not self._is_draining:
             self._open.clear()
             self._observe(AccountSuspended(self.account, suspended.because, suspended.description))
             self._loops.start(self._wait_until_well(suspended))

@@ -115,6 +115,14 @@ class BrokerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokerBlocked:
+    """The broker raised or lifted an alarm: while blocked it takes nothing in."""
+
+    role: Role
+    is_blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
     duration_s: float
     failure: str | None
@@ -156,6 +164,7 @@ Observation = (
     | AccountResumed
     | BrokerConnected
     | BrokerLost
+    | BrokerBlocked
     | Published
     | Consuming
     | DrainStarted

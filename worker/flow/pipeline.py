@@ -47,6 +47,7 @@ from worker.core.settlement import (
     put_back,
     reject,
     settle,
+    tells_of_a_call,
     try_again,
 )
 from worker.flow.lane import ReadyJob
@@ -112,7 +113,11 @@ class Pipeline:
     def decode(self, delivery: Delivery) -> Job | Rejected:
         """Read the delivery's body."""
         self._observe(JobReceived(delivery.account, delivery.redelivered))
-        return decode(delivery.body, region=self._rules.region)
+        try:
+            return decode(delivery.body, region=self._rules.region)
+        except Exception as error:  # noqa: BLE001 - a bug that one message trips must not stop the others
+            self._observe(Surprise("decode", error))
+            return Rejected((f"internal error: {type(error).__name__} while the job was read",), None, None)
 
     def kept_picture(self, media: MediaUrl) -> Picture | None:
         """The picture, if it is at hand; most jobs of a campaign share one."""
@@ -124,6 +129,7 @@ class Pipeline:
         try:
             return await self._media.fetch(media.url)
         except asyncio.CancelledError:
+            _own_cancellation()
             return None
         except Exception as error:  # noqa: BLE001 - the one place where surprises before the call end
             self._observe(Surprise("fetch", error))
@@ -164,6 +170,7 @@ class Pipeline:
             outcome = classify(reply)
             low_balance = isinstance(outcome, Accepted) and outcome.low_balance
         except asyncio.CancelledError:
+            _own_cancellation()
             outcome = InDoubt("the worker was stopped while the call was under way")
         except Exception as error:  # noqa: BLE001 - the one place where surprises from the call on end
             self._observe(Surprise("call", error))
@@ -221,9 +228,11 @@ class Pipeline:
     async def settle(
         self, delivery: Delivery, job: Job | None, settlement: Settlement, outcome: Outcome | None = None
     ) -> None:
-        """Publish, then acknowledge. Goes on until the broker has confirmed."""
+        """Publish, then acknowledge. Goes on until the broker has confirmed, or the delivery is not ours any more."""
         for publication in settlement.publications:
             while True:
+                if not tells_of_a_call(settlement) and not self._broker.is_ours(delivery):
+                    return
                 try:
                     await self._broker.publish(publication)
                     break
@@ -258,6 +267,13 @@ class Pipeline:
 
     def _now(self) -> Moment:
         return Moment(at=self._wall_clock(), chance=self._chance())
+
+
+def _own_cancellation() -> None:
+    """Take note that the current task goes on after it was broken off; what it waits for next is not cancelled."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 def utc_now() -> datetime:

@@ -33,10 +33,14 @@ class Broker(Protocol):
     """Hands out deliveries, takes publications, and is told when a delivery is done with."""
 
     async def publish(self, publication: Publication) -> None:
-        """Return once the broker has confirmed; raise ``PublishFailed`` within the adapter's limit otherwise."""
+        """Return once the broker has confirmed; raise ``PublishFailed`` when its connection ended before."""
+
+    @property
+    def can_publish(self) -> bool:
+        """Whether what is published now has a chance to be confirmed."""
 
     async def publisher_ready(self) -> None:
-        """Wait until publishing has a chance again."""
+        """Wait until ``can_publish``."""
 
     async def ack(self, delivery: Delivery) -> None:
         """Tell the broker that ``delivery`` is done with. Nothing happens when it is no longer ours (``is_ours``)."""

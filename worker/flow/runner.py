@@ -8,8 +8,9 @@ failed (the surprise is raised).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from worker.flow.account import AccountSender
 from worker.flow.observations import DrainEnded, DrainStarted, Observer
@@ -52,13 +53,12 @@ async def run(
     monotonic: Monotonic,
 ) -> int:
     """Send until stopped; returns the exit code."""
-    for sender in senders:
-        await sender.start()
+    await before(stop.drain, start(senders))
     await stop.drain.wait()
 
     started_s = monotonic()
     observe(DrainStarted(sum(sender.underway.calling for sender in senders)))
-    await asyncio.gather(*(sender.stop_taking() for sender in senders))
+    await before(stop.at_once, stop_taking(senders))
     is_whole = await _finished(senders, limits.finish_s, unless=stop.at_once)
     aborted = 0
     if not is_whole:
@@ -70,14 +70,37 @@ async def run(
     return 0 if is_whole else 1
 
 
+async def start(senders: Sequence[AccountSender]) -> None:
+    """Let all begin."""
+    for sender in senders:
+        await sender.start()
+
+
+async def stop_taking(senders: Sequence[AccountSender]) -> None:
+    """Let all take no more."""
+    await asyncio.gather(*(sender.stop_taking() for sender in senders))
+
+
+async def before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do ``work`` unless ``event`` comes first, which cancels it; whether it was done to the end."""
+    working = asyncio.ensure_future(work)
+    interrupting = asyncio.ensure_future(event.wait())
+    await asyncio.wait((working, interrupting), return_when=asyncio.FIRST_COMPLETED)
+    interrupting.cancel()
+    if working.done():
+        await working  # raises what it raised
+        return True
+    working.cancel()
+    await asyncio.wait((working,))
+    return False
+
+
 async def _finished(senders: Sequence[AccountSender], limit_s: float, *, unless: asyncio.Event | None = None) -> bool:
     """Wait until all have finished; False when the limit passed, or ``unless`` was set, first."""
-    finishing = asyncio.gather(*(sender.finish(limit_s) for sender in senders))
-    interrupting = asyncio.ensure_future(unless.wait() if unless else asyncio.Event().wait())
-    await asyncio.wait((finishing, interrupting), return_when=asyncio.FIRST_COMPLETED)
-    interrupting.cancel()
-    if not finishing.done():
-        finishing.cancel()
-        await asyncio.wait((finishing,))
-        return False
-    return all(finishing.result())
+    whole = True
+
+    async def finish() -> None:
+        nonlocal whole
+        whole = all(await asyncio.gather(*(sender.finish(limit_s) for sender in senders)))
+
+    return await before(unless or asyncio.Event(), finish()) and whole

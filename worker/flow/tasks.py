@@ -13,6 +13,7 @@ class Tasks:
     def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
         self._on_failure = on_failure
         self._running: set[asyncio.Task[None]] = set()
+        self._is_cancelling = False
 
     def __len__(self) -> int:
         return len(self._running)
@@ -37,6 +38,7 @@ class Tasks:
 
     async def cancel(self) -> None:
         """Cancel all and wait until they have ended."""
+        self._is_cancelling = True
         for task in self._running:
             task.cancel()
         while self._running:
@@ -44,5 +46,8 @@ class Tasks:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            if not self._is_cancelling:
+                self._on_failure(RuntimeError(f"{task.get_name()} was cancelled, and nobody asked for it"))
+        elif (error := task.exception()) is not None:
             self._on_failure(error)

@@ -17,11 +17,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from worker.adapters.admin_http import AdminServer
 from worker.adapters.logs import LogObserver, configure
 from worker.adapters.prometheus import Metrics
+from worker.app import observer_of
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.flow.observations import (
     AccountResumed,
     AccountSuspended,
+    BrokerBlocked,
     BrokerConnected,
     BrokerLost,
     CallFinished,
@@ -82,7 +84,8 @@ EFFECTS: list[tuple[Observation, str, float]] = [
     (AccountResumed("acme", SuspendedBecause.CREDIT), 'mms_account_suspended{account="acme",reason="credit"}', 0),
     (BrokerConnected(Role.PUBLISH), 'mms_broker_connected{role="publish"}', 1),
     (BrokerLost(Role.PUBLISH, "reset"), 'mms_broker_losses_total{role="publish"}', 1),
-    (Published(0.002, "timeout"), 'mms_publish_failures_total{reason="timeout"}', 1),
+    (BrokerBlocked(Role.PUBLISH, is_blocked=True), 'mms_broker_blocked{role="publish"}', 1),
+    (Published(0.002, "unroutable"), 'mms_publish_failures_total{reason="unroutable"}', 1),
     (Published(0.002, "SomethingNew"), 'mms_publish_failures_total{reason="other"}', 1),
     (Consuming("mms.jobs.acme", is_active=True), 'mms_consumer_active{queue="mms.jobs.acme"}', 1),
     (DrainStarted(3), "mms_draining", 1),
@@ -186,3 +189,14 @@ async def test_the_admin_port_serves_metrics_health_and_readiness() -> None:
     with pytest.raises(CannotStart, match="MMS_ADMIN_PORT"):
         await second.start()
     await server.close()
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_flow() -> None:
+    observed = metrics()
+
+    def broken(_: Observation) -> None:
+        raise BrokenPipeError
+
+    observer_of(observed, broken)(DrainStarted(1))
+    assert samples(observed)["mms_surprises_total"] == 1
+    assert samples(observed)["mms_draining"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,12 +63,13 @@ def test_idle_time_is_not_saved_up() -> None:
 def test_the_next_question_continues_where_the_last_ended() -> None:
     bucket, first = reserve(None, now_us=0, interval_ns=interval_ns(10), count=3, span_us=SECOND_US)
     _, second = reserve(bucket, now_us=0, interval_ns=interval_ns(10), count=1, span_us=0)
-    assert (first.first_us, first.count) == (100_000, 3)
-    assert second.first_us == 400_000
+    assert (first.first_us, first.count) == (SECOND_US, 3)
+    assert second.first_us == SECOND_US + 300_000
 
 
-def test_a_store_that_lost_its_memory_does_not_grant_at_once() -> None:
-    _, grant = reserve(None, now_us=0, interval_ns=interval_ns(0.1), count=1, span_us=0)
+@pytest.mark.parametrize("rate", [0.1, 15, 1000])
+def test_a_store_that_lost_its_memory_grants_nothing_for_a_second(rate: float) -> None:
+    _, grant = reserve(None, now_us=0, interval_ns=interval_ns(rate), count=1, span_us=0)
     assert grant.first_us == SECOND_US
 
 
@@ -88,7 +90,7 @@ def test_unused_slots_come_back_only_while_nobody_reserved_behind_them() -> None
     bucket, grant = reserve(None, now_us=0, interval_ns=interval_ns(10), count=5, span_us=SECOND_US)
     back = give_back(bucket, unused_from_us=grant.first_us + 200_000, next_us=grant.next_us)
     assert back is not None
-    assert back.next_us == 300_000
+    assert back.next_us == SECOND_US + 200_000
     later, _ = reserve(bucket, now_us=0, interval_ns=interval_ns(10), count=1, span_us=0)
     assert give_back(later, unused_from_us=0, next_us=grant.next_us) == later
     assert give_back(None, unused_from_us=0, next_us=1) is None

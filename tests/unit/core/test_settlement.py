@@ -168,6 +168,20 @@ def test_what_the_broker_wrote_is_stripped_and_what_the_producer_wrote_is_kept()
     assert letter.headers["traceparent"] == "00-1-2-01"
 
 
+def test_headers_that_route_are_not_carried() -> None:
+    """RabbitMQ delivers to the queues that CC and BCC name as well: a copy would multiply the job."""
+    delivery = a_delivery(headers={"CC": ["mms.jobs.acme"], "BCC": ["mms.jobs.other"], "kept": 1})
+    copy = put_back(delivery, RequeueReason.THROTTLED, 1.0).publications[0]
+    assert set(copy.headers) == {"kept", "x-mms-attempts", "x-mms-requeued-for"}
+
+
+@pytest.mark.parametrize("value", ["x" * 40_000, b"x" * 40_000, ["y" * 100] * 400, {"deep": {"er": "z" * 40_000}}])
+def test_headers_too_large_for_a_copy_are_dropped_and_counted(value: object) -> None:
+    copy = put_back(a_delivery(headers={"big": value, "small": 1}), RequeueReason.THROTTLED, 1.0).publications[0]
+    assert "big" not in copy.headers
+    assert copy.headers["x-mms-headers-dropped"] == 2
+
+
 @pytest.mark.parametrize("value", ["3", -1, True, 10**9, None, 2.0])
 def test_a_foreign_attempts_header_counts_as_none(value: object) -> None:
     assert a_delivery(headers={"x-mms-attempts": value}).attempts == 0

@@ -14,6 +14,7 @@ from tests.unit.flow.stage import START, Stage, accept
 from tests.virtual_time import run_virtual
 from worker.adapters.memory import SeenCall
 from worker.core.delivery import Lane
+from worker.core.job import Job, Rejected, decode
 from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
 from worker.flow.observations import AccountResumed, AccountSuspended, JobFinished, JobRequeued, Surprise
 from worker.flow.ports import MediaRefused, MediaUnavailable
@@ -217,7 +218,7 @@ def test_nothing_is_sent_while_the_limiter_is_away_and_sending_resumes_by_itself
             await asyncio.sleep(60)
             assert stage.api.calls == []
             stage.limiter.away = None
-            await stage.until(lambda: len(stage.events()) == 1, limit_s=1)
+            await stage.until(lambda: len(stage.events()) == 1, limit_s=2)
 
     run_virtual(story())
 
@@ -272,5 +273,88 @@ def test_a_bug_in_the_call_leaves_the_job_in_doubt_and_the_others_go_on() -> Non
             await stage.until(lambda: len(stage.events()) == 2)
             assert dict(stage.ends()) == {"bad": "mms.job.in_doubt", "good": "mms.job.sent"}
             assert len(stage.observed(Surprise)) == 1
+
+    run_virtual(story())
+
+
+def test_nothing_is_called_while_nothing_can_be_told() -> None:
+    async def story() -> None:
+        async with Stage() as stage:
+            stage.server.publish_job("acme", job_body("before"))
+            await stage.until(lambda: len(stage.events()) == 1)
+            stage.broker.block(is_blocked=True)
+            for n in range(5):
+                stage.server.publish_job("acme", job_body(f"j{n}"))
+            await asyncio.sleep(60)
+            assert len(stage.api.calls) == 1
+            stage.broker.block(is_blocked=False)
+            await stage.until(lambda: len(stage.events()) == 6)
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("reply", [NeverLeft("refused"), Answer(429, b"")])
+def test_a_job_that_went_back_by_itself_is_not_put_back_as_well(reply: Reply) -> None:
+    """Both copies would be sent."""
+
+    async def story() -> None:
+        async with Stage(answer=answering(reply)) as stage:
+            stage.server.publish_job("acme", job_body())
+            await stage.until(lambda: len(stage.api.calls) == 1)
+            stage.broker.disconnect()
+            await stage.until(lambda: len(stage.events()) == 1)
+            await asyncio.sleep(600)
+            assert len(stage.api.calls) == 2
+            assert stage.ends() == [("job-1", "mms.job.sent")]
+
+    run_virtual(story())
+
+
+def test_what_a_call_did_is_told_even_when_the_delivery_is_gone() -> None:
+    async def story() -> None:
+        async with Stage() as stage:
+            stage.server.publish_job("acme", job_body())
+            await stage.until(lambda: len(stage.api.calls) == 1)
+            stage.broker.disconnect()
+            await stage.until(lambda: bool(stage.events()))
+            assert stage.ends()[0] == ("job-1", "mms.job.sent")
+
+    run_virtual(story())
+
+
+def test_a_bug_in_reading_a_job_is_a_dead_letter_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def buggy(body: bytes, *, region: str) -> Job | Rejected:
+        if b"boom" in body:
+            raise KeyError("bug")
+        return decode(body, region=region)
+
+    monkeypatch.setattr("worker.flow.pipeline.decode", buggy)
+
+    async def story() -> None:
+        async with Stage() as stage:
+            stage.server.publish_job("acme", job_body("boom"))
+            stage.server.publish_job("acme", job_body("good"))
+            await stage.until(lambda: len(stage.events()) == 2)
+            assert set(stage.ends()) == {(None, "mms.job.dead"), ("good", "mms.job.sent")}
+            assert len(stage.observed(Surprise)) == 1
+
+    run_virtual(story())
+
+
+def test_an_account_that_is_refused_while_draining_stays_drained() -> None:
+    async def late_refusal(_: SeenCall) -> Reply:
+        await asyncio.sleep(5)
+        return Answer(401, b"")
+
+    async def story() -> None:
+        async with Stage(answer=late_refusal) as stage:
+            stage.server.publish_job("acme", job_body())
+            await stage.until(lambda: len(stage.api.calls) == 1)
+            await stage.sender.stop_taking()
+            assert await stage.sender.finish(60)
+            stage.server.publish_job("acme", job_body("later"))
+            await asyncio.sleep(120)
+            assert len(stage.api.calls) == 1
+            assert stage.observed(AccountSuspended) == []
 
     run_virtual(story())

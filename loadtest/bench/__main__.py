@@ -1,0 +1,81 @@
+"""`python -m loadtest.bench pace|speed`: see the package."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import redis
+from rich.console import Console
+
+from deploy.local import ServerError
+from loadtest.bench.circumstances import Circumstances, Versions, circumstances
+from loadtest.bench.failure import NotMeasuredError
+from loadtest.bench.options import PaceOptions, SpeedOptions, read_options
+from loadtest.bench.pace import measure_pace
+from loadtest.bench.processes import require_proc
+from loadtest.bench.report import draw_circumstances, draw_pace, draw_speed, result, write_json
+from loadtest.bench.speed import SpeedFigures, measure_speed
+from loadtest.command_line import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, unwind_on_signals
+from loadtest.failure import LoadTestError
+from loadtest.simulator.control_client import SimulatorControlError
+from loadtest.simulator.process import SimulatorProcessError
+
+EXIT_NOT_MEASURED = 1
+FAILURES = (
+    LoadTestError,
+    ServerError,
+    SimulatorProcessError,
+    SimulatorControlError,
+    redis.RedisError,
+    OSError,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure; the exit code."""
+    told = sys.argv[1:] if arguments is None else arguments
+    options = read_options(told)
+    console = Console(highlight=False)
+    unwind_on_signals()
+    try:
+        require_proc()
+        _measure(options, circumstances(told, seed=options.seed), console)
+    except KeyboardInterrupt:
+        console.print("Interrupted: everything was stopped and removed.")
+        return EXIT_INTERRUPTED
+    except FAILURES as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
+        return EXIT_NOT_MEASURED if isinstance(error, NotMeasuredError) else EXIT_CANNOT_RUN
+    return 0
+
+
+def _measure(options: PaceOptions | SpeedOptions, seen: Circumstances, console: Console) -> None:
+    told: object
+    match options:
+        case PaceOptions():
+            figures, versions = measure_pace(options, console)
+            draw_pace(console, options, figures)
+            told = asdict(figures)
+        case SpeedOptions():
+            rows, versions = _measure_speeds(options, console)
+            draw_speed(console, options, rows)
+            told = [asdict(row) for row in rows]
+    draw_circumstances(console, seen, versions)
+    if options.json_file is not None:
+        _write(options.json_file, result(options, seen, versions, told))
+
+
+def _measure_speeds(options: SpeedOptions, console: Console) -> tuple[list[SpeedFigures], Versions]:
+    measured = [measure_speed(options, picture, console) for picture in options.pictures]
+    return [figures for figures, _ in measured], measured[-1][1]
+
+
+def _write(path: Path, told: dict[str, object]) -> None:
+    try:
+        write_json(path, told)
+    except OSError as error:
+        raise LoadTestError(f"The result cannot be written to {path}: {error.strerror}.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""The private servers, the simulator and the workers of one measurement."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aio_pika
+from aio_pika.exceptions import AMQPError
+from rich.console import Console
+
+from deploy.local import RabbitMQ, Redis
+from loadtest.bench.jobs import BenchJob
+from loadtest.failure import LoadTestError
+from loadtest.publishing import ANSWER_S_MAX, JOBS_EXCHANGE, publish_all
+from loadtest.simulator.process import SimulatorProcess
+from loadtest.terminal import CountedStep, step
+from loadtest.worker_process import WorkerProcess
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """All of it, running; the workers are started when they are wanted."""
+
+    broker: RabbitMQ
+    store: Redis
+    simulator: SimulatorProcess
+    folder: Path
+
+    @property
+    def servers(self) -> dict[str, int]:
+        """Process ids, by the name in tables."""
+        return {"simulator": self.simulator.pid, "rabbitmq": self.broker.pid, "redis": self.store.pid}
+
+    def worker(self, name: str, settings: Mapping[str, str]) -> WorkerProcess:
+        """A worker of this system, not started yet."""
+        return WorkerProcess(
+            name,
+            folder=self.folder,
+            settings={
+                "MMS_AMQP_URL": self.broker.url,
+                "MMS_REDIS_URL": self.store.url,
+                "MMS_API_URL": self.simulator.api_url,
+                "MMS_API_CA_FILE": str(self.simulator.ca_file),
+                "MMS_APP_KEY": "bench-key",
+                **settings,
+            },
+        )
+
+
+@contextmanager
+def private_system(console: Console, simulator: SimulatorProcess) -> Iterator[System]:
+    """Start everything but the workers; all of it is gone after the block. Raises ServerError and its like."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mms-bench-")))
+        with step(console, "RabbitMQ, Redis and the API's simulator, private ones"):
+            broker = stack.enter_context(RabbitMQ())
+            store = stack.enter_context(Redis())
+            stack.enter_context(simulator)
+        yield System(broker, store, simulator, folder)
+
+
+def publish_backlog(
+    system: System, jobs: Iterable[BenchJob], count: int, *, settings: Mapping[str, str], console: Console
+) -> str:
+    """Put all jobs onto the queue, which a worker that runs for a moment declares. The broker's version."""
+    with step(console, "Queues, declared by a worker"), system.worker("first worker", settings) as worker:
+        worker.wait_until_ready()
+        worker.ask_to_stop()
+        worker.wait_until_stopped()
+    with CountedStep(console, "publishing", count) as bar:
+        return asyncio.run(_publish(system.broker.url, jobs, bar))
+
+
+async def _publish(url: str, jobs: Iterable[BenchJob], bar: CountedStep) -> str:
+    published = 0
+
+    def note(_name: str) -> None:
+        nonlocal published
+        published += 1
+        if published % 100 == 0:
+            bar.show(published)
+
+    try:
+        async with await aio_pika.connect(url, timeout=ANSWER_S_MAX) as connection:
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            await publish_all(await channel.get_exchange(JOBS_EXCHANGE), jobs, note)
+            transport = connection.transport
+            told = {} if transport is None else transport.connection.server_properties
+    except (AMQPError, OSError, TimeoutError) as error:
+        raise LoadTestError(f"The broker does not answer as it should: {error!r}.") from error
+    version = told.get("version", "unknown")
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
+@contextmanager
+def running_workers(
+    system: System, number: int, *, settings: Mapping[str, str], console: Console
+) -> Iterator[list[WorkerProcess]]:
+    """Start so many workers at a time, and hand them over when all are ready."""
+    with ExitStack() as stack:
+        with step(console, "1 worker" if number == 1 else f"{number} workers"):
+            workers = [
+                stack.enter_context(system.worker(f"worker {place}", settings)) for place in range(1, number + 1)
+            ]
+            for worker in workers:
+                worker.wait_until_ready()
+        yield workers
+
+
+def stop_workers(workers: Iterable[WorkerProcess]) -> None:
+    """Have all of them end their calls and stop."""
+    workers = list(workers)
+    for worker in workers:
+        worker.ask_to_stop()
+    for worker in workers:
+        worker.wait_until_stopped()

@@ -1,0 +1,10 @@
+"""The measurements' options as they are when nothing is said."""
+
+from loadtest.bench.options import PaceOptions, SpeedOptions
+
+PACE = PaceOptions(
+    rate_per_s=15, workers=4, seconds=60, window="rolling", spread_ms=0, latency_ms=20, seed=1, json_file=None
+)
+SPEED = SpeedOptions(
+    jobs=20_000, pictures=("url", "data"), workers=1, recipients=1, latency_ms=5, seed=1, json_file=None
+)
