@@ -95,7 +95,7 @@ class Moment:
     chance: float
 
 
-def settle(delivery: Delivery, job: Job, outcome: JobOutcome, *, attempts_max: int, now: Moment) -> Settlement:
+def after_call(delivery: Delivery, job: Job, outcome: JobOutcome, *, attempts_max: int, now: Moment) -> Settlement:
     """Decide what becomes of ``delivery`` after a call with ``outcome``."""
     match outcome:
         case Sent(sent, refused):

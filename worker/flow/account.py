@@ -65,7 +65,6 @@ class AccountSender:
     ) -> None:
         self.account = account
         self.underway = Underway()
-        self._calls_max = calls_max
         self._hold_s_max = hold_s_max
         self._pipeline = pipeline
         self._broker = broker
@@ -96,12 +95,16 @@ class AccountSender:
 
     # --- Draining ----------------------------------------------------------------------------------------
 
-    async def stop_taking(self) -> None:
-        """Take no more jobs and no more slots. What waits here goes back with the connection, uncounted."""
+    def stop(self) -> None:
+        """Take no more jobs and make no more calls, from this moment on. What waits goes back with the connection."""
         self._is_draining = True
-        await self._broker.pause(self.account)
+        self._loops.cancel_all()
+
+    async def withdraw(self) -> None:
+        """After ``stop``: give back the slots, and tell the broker to send no more."""
         await self._loops.cancel()
         await self._slots.give_back()
+        await self._broker.pause(self.account)
 
     async def finish(self, limit_s: float) -> bool:
         """Wait for what is under way; False when ``limit_s`` passed first."""
@@ -157,9 +160,7 @@ class AccountSender:
 
     async def _use_slot(self) -> bool:
         """Wait for a slot and let the next job leave in it; False when nothing left."""
-        at_s = await self._slots.take(len(self._lanes))
-        while (left_s := at_s - self._monotonic()) > TIMER_S:  # noqa: ASYNC110 - it waits for time, not for an event
-            await asyncio.sleep(left_s)  # timers may fire early: looked at again
+        at_s = await self._slot(wanted=len(self._lanes))
         if self._slots.is_missed(at_s):
             return False
         is_going = self._open.is_set() and self._broker.can_publish
@@ -171,6 +172,13 @@ class AccountSender:
         self._observe(SlotTaken(self.account, now_s - ready.delivery.received_at_s, max(0.0, now_s - at_s)))
         self._jobs.start(self._call(ready))
         return True
+
+    async def _slot(self, *, wanted: int) -> float:
+        """Wait for the next slot; returns its moment, which is now."""
+        at_s = await self._slots.take(wanted)
+        while (left_s := at_s - self._monotonic()) > TIMER_S:  # noqa: ASYNC110 - it waits for time, not for an event
+            await asyncio.sleep(left_s)  # timers may fire early: looked at again
+        return at_s
 
     def _next_ready(self) -> ReadyJob | None:
         """The next job that may still leave."""
@@ -230,7 +238,7 @@ class AccountSender:
         wait_s = PROBE_S_MIN
         while True:
             await asyncio.sleep(wait_s)
-            await self._slots.take(1)
+            await self._slot(wanted=1)
             match await self._pipeline.probe(self.account):
                 case Accepted():
                     break

@@ -41,12 +41,12 @@ from worker.core.settlement import (
     Requeued,
     RequeueReason,
     Settlement,
+    after_call,
     bury,
     expire,
     has_expired,
     put_back,
     reject,
-    settle,
     tells_of_a_call,
     try_again,
 )
@@ -222,7 +222,7 @@ class Pipeline:
         """Settle a job after its call."""
         delivery, job = ready.delivery, ready.job
         of_job = share(outcome, job.to)
-        settlement = settle(delivery, job, of_job, attempts_max=self._rules.attempts_max, now=self._now())
+        settlement = after_call(delivery, job, of_job, attempts_max=self._rules.attempts_max, now=self._now())
         await self.settle(delivery, job, settlement, outcome)
 
     async def settle(

@@ -58,7 +58,9 @@ async def run(
 
     started_s = monotonic()
     observe(DrainStarted(sum(sender.underway.calling for sender in senders)))
-    await before(stop.at_once, stop_taking(senders))
+    for sender in senders:
+        sender.stop()
+    await before(stop.at_once, withdraw(senders))
     is_whole = await _finished(senders, limits.finish_s, unless=stop.at_once)
     aborted = 0
     if not is_whole:
@@ -76,9 +78,9 @@ async def start(senders: Sequence[AccountSender]) -> None:
         await sender.start()
 
 
-async def stop_taking(senders: Sequence[AccountSender]) -> None:
-    """Let all take no more."""
-    await asyncio.gather(*(sender.stop_taking() for sender in senders))
+async def withdraw(senders: Sequence[AccountSender]) -> None:
+    """Let all give back what others can use."""
+    await asyncio.gather(*(sender.withdraw() for sender in senders))
 
 
 async def before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -36,11 +36,15 @@ class Tasks:
             await asyncio.wait(self._running, timeout=left_s)
         return True
 
-    async def cancel(self) -> None:
-        """Cancel all and wait until they have ended."""
+    def cancel_all(self) -> None:
+        """Ask all to end; none does anything more but clean up."""
         self._is_cancelling = True
         for task in self._running:
             task.cancel()
+
+    async def cancel(self) -> None:
+        """Cancel all and wait until they have ended."""
+        self.cancel_all()
         while self._running:
             await asyncio.wait(self._running)
 

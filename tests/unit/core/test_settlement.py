@@ -29,12 +29,12 @@ from worker.core.settlement import (
     Moment,
     Requeued,
     RequeueReason,
+    after_call,
     bury,
     expire,
     has_expired,
     put_back,
     reject,
-    settle,
 )
 
 NOW = Moment(at=datetime(2026, 11, 22, 3, 4, 5, 678000, tzinfo=UTC), chance=0.0)
@@ -54,7 +54,7 @@ def settled(
     outcome: JobOutcome, *, attempts: int = 0, attempts_max: int = 8, chance: float = 0.0
 ) -> Finished | Requeued:
     now = Moment(at=NOW.at, chance=chance)
-    return settle(a_delivery(attempts=attempts), a_job(), outcome, attempts_max=attempts_max, now=now)
+    return after_call(a_delivery(attempts=attempts), a_job(), outcome, attempts_max=attempts_max, now=now)
 
 
 def test_a_sent_job_is_told_with_its_message_ids() -> None:

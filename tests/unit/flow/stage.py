@@ -42,6 +42,7 @@ class Stage:
     calls_max: int = 8
     prefetch: int = 128
     hold_s_max: float = 600.0
+    is_started: bool = True
     media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
     seen: list[Observation] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
@@ -74,11 +75,13 @@ class Stage:
             observe=self.seen.append,
             on_failure=self.failures.append,
         )
-        await self.sender.start()
+        if self.is_started:
+            await self.sender.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.sender.stop_taking()
+        self.sender.stop()
+        await self.sender.withdraw()
         self.sender.abort()
         await self.sender.finish(60)
         self.broker.close()

@@ -32,7 +32,7 @@ def test_every_call_under_way_is_told_and_every_other_job_stays(
     signals: int, finish_s: float, code: int, kinds: set[str]
 ) -> None:
     async def story() -> None:
-        async with Stage(answer=slow, pace_per_s=10) as stage:
+        async with Stage(answer=slow, pace_per_s=10, is_started=False) as stage:
             for n in range(40):
                 stage.server.publish_job("acme", job_body(f"j{n}"))
             stop = Stop()
@@ -45,6 +45,7 @@ def test_every_call_under_way_is_told_and_every_other_job_stays(
             for _ in range(signals):
                 stop.signal()
             assert await running == code
+            await stage.broker.pause("acme")  # the process would end here, and its connection with it
             stage.broker.disconnect()
             assert {kind for _, kind in stage.ends()} == kinds
             assert len(stage.ends()) == len(stage.api.calls) == 8
@@ -55,7 +56,7 @@ def test_every_call_under_way_is_told_and_every_other_job_stays(
 
 def test_a_failed_background_task_ends_the_run_with_its_error() -> None:
     async def story() -> None:
-        async with Stage(answer=slow) as stage:
+        async with Stage(answer=slow, is_started=False) as stage:
             stop = Stop()
             limits = DrainLimits(finish_s=60, tell_s=5)
             now_s = asyncio.get_running_loop().time

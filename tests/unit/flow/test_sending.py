@@ -350,7 +350,8 @@ def test_an_account_that_is_refused_while_draining_stays_drained() -> None:
         async with Stage(answer=late_refusal) as stage:
             stage.server.publish_job("acme", job_body())
             await stage.until(lambda: len(stage.api.calls) == 1)
-            await stage.sender.stop_taking()
+            stage.sender.stop()
+            await stage.sender.withdraw()
             assert await stage.sender.finish(60)
             stage.server.publish_job("acme", job_body("later"))
             await asyncio.sleep(120)
