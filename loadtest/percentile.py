@@ -10,4 +10,6 @@ def percentile(values: Sequence[float], share: float) -> float | None:
         raise ValueError(f"A share lies between 0 and 1, not at {share}.")
     if not values:
         return None
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+    # Rounded first: 0.56 of 25 is 14.000000000000002 to a computer.
+    rank = math.ceil(round(share * len(values), 9))
+    return sorted(values)[max(0, rank - 1)]

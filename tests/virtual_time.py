@@ -41,6 +41,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now_s
 
+    def stall(self, for_s: float) -> None:
+        """Let time pass without anything running, as a busy machine does."""
+        self._virtual.now_s += for_s
+
 
 def run_virtual(work: Coroutine[Any, Any, Result]) -> Result:
     """Run ``work`` in virtual time."""

@@ -17,6 +17,7 @@ from loadtest.percentile import percentile
         ([4.0, 1.0, 3.0, 2.0], 0.51, 3.0),
         ([4.0, 1.0, 3.0, 2.0], 0.0, 1.0),
         ([float(n) for n in range(1, 101)], 0.99, 99.0),
+        ([float(n) for n in range(1, 26)], 0.56, 14.0),
     ],
 )
 def test_percentiles_are_of_the_nearest_rank(values: list[float], share: float, expected: float | None) -> None:

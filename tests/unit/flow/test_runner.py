@@ -45,6 +45,7 @@ def test_every_call_under_way_is_told_and_every_other_job_stays(
             for _ in range(signals):
                 stop.signal()
             assert await running == code
+            await asyncio.sleep(1)  # whatever still paced would make a call in this time
             await stage.broker.pause("acme")  # the process would end here, and its connection with it
             stage.broker.disconnect()
             assert {kind for _, kind in stage.ends()} == kinds

@@ -9,13 +9,14 @@ from itertools import pairwise
 
 import pytest
 
-from tests.jobs import A_NUMBER, A_PICTURE, PNG, job_body
+from tests.jobs import A_NUMBER, A_PICTURE, PNG, a_delivery, a_job, job_body
 from tests.unit.flow.stage import START, Stage, accept
-from tests.virtual_time import run_virtual
+from tests.virtual_time import VirtualTimeLoop, run_virtual
 from worker.adapters.memory import SeenCall
 from worker.core.delivery import Lane
 from worker.core.job import Job, Rejected, decode
-from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
+from worker.core.outcome import Answer, InDoubt, NeverLeft, NoAnswer, Reply
+from worker.flow.lane import ReadyJob
 from worker.flow.observations import AccountResumed, AccountSuspended, JobFinished, JobRequeued, Surprise
 from worker.flow.ports import MediaRefused, MediaUnavailable
 
@@ -100,11 +101,11 @@ def test_a_throttled_job_goes_round_and_closes_the_account_for_its_time() -> Non
     async def story() -> None:
         async with Stage(answer=answering(Answer(429, b"", "3"))) as stage:
             stage.server.publish_job("acme", job_body("first"))
+            await stage.until(lambda: bool(stage.observed(JobRequeued)))
             stage.server.publish_job("acme", job_body("second"))
             await stage.until(lambda: len(stage.events()) == 2)
-            calls = stage.api.calls
-            # The second had its slot before the first was answered or waits out the closure; the third waits.
-            assert calls[-1].at_s - calls[0].at_s >= 3
+            throttled, second, _ = stage.api.calls
+            assert second.at_s - throttled.at_s >= 3
             assert {event["data"]["attempt"] for event in stage.events()} == {1}
             assert [seen.reason for seen in stage.observed(JobRequeued)] == ["throttled"]
 
@@ -277,6 +278,43 @@ def test_a_bug_in_the_call_leaves_the_job_in_doubt_and_the_others_go_on() -> Non
     run_virtual(story())
 
 
+def test_a_call_whose_slot_comes_after_an_alarm_began_does_not_leave() -> None:
+    async def story() -> None:
+        async with Stage(pace_per_s=0.5) as stage:
+            stage.server.publish_job("acme", job_body("a"))
+            stage.server.publish_job("acme", job_body("b"))
+            await stage.until(lambda: len(stage.events()) == 1)
+            await asyncio.sleep(0.5)  # the slot of "b" is reserved and waited for
+            stage.broker.block(is_blocked=True)
+            await asyncio.sleep(60)
+            assert len(stage.api.calls) == 1
+
+    run_virtual(story())
+
+
+def test_a_worker_that_wakes_late_drops_the_slot_instead_of_crowding_the_next() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+
+        async def hiccup() -> None:
+            while True:
+                await asyncio.sleep(0.33)
+                loop.stall(0.05)
+
+        async with Stage(pace_per_s=10) as stage:
+            hiccups = asyncio.create_task(hiccup())
+            for n in range(60):
+                stage.server.publish_job("acme", job_body(f"j{n}"))
+            await stage.until(lambda: len(stage.events()) == 60)
+            hiccups.cancel()
+            gaps_s = [late.at_s - early.at_s for early, late in pairwise(stage.api.calls)]
+            assert min(gaps_s) > 0.1 - 0.016
+            assert max(gaps_s) > 0.15  # so there were late wake-ups
+
+    run_virtual(story())
+
+
 def test_nothing_is_called_while_nothing_can_be_told() -> None:
     async def story() -> None:
         async with Stage() as stage:
@@ -312,12 +350,13 @@ def test_a_job_that_went_back_by_itself_is_not_put_back_as_well(reply: Reply) ->
 
 def test_what_a_call_did_is_told_even_when_the_delivery_is_gone() -> None:
     async def story() -> None:
-        async with Stage() as stage:
+        refused = Answer(400, b'{"meta":{"status":"FIELD_INVALID"},"msg":"no"}')
+        async with Stage(answer=answering(None, refused)) as stage:
             stage.server.publish_job("acme", job_body())
             await stage.until(lambda: len(stage.api.calls) == 1)
             stage.broker.disconnect()
-            await stage.until(lambda: bool(stage.events()))
-            assert stage.ends()[0] == ("job-1", "mms.job.sent")
+            await stage.until(lambda: len(stage.events()) == 2)
+            assert [kind for _, kind in stage.ends()] == ["mms.job.sent", "mms.job.refused"]
 
     run_virtual(story())
 
@@ -357,5 +396,30 @@ def test_an_account_that_is_refused_while_draining_stays_drained() -> None:
             await asyncio.sleep(120)
             assert len(stage.api.calls) == 1
             assert stage.observed(AccountSuspended) == []
+
+    run_virtual(story())
+
+
+def test_a_call_that_was_broken_off_is_in_doubt_and_its_task_goes_on_uncancelled() -> None:
+    async def never(_: SeenCall) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def story() -> None:
+        async with Stage(answer=never) as stage:
+            ready = ReadyJob(a_delivery(), a_job(), A_PICTURE)
+
+            async def call_and_look() -> tuple[object, int]:
+                outcome = await stage.sender._pipeline.call(ready)
+                task = asyncio.current_task()
+                assert task is not None
+                return outcome, task.cancelling()
+
+            calling = asyncio.create_task(call_and_look())
+            await asyncio.sleep(1)
+            calling.cancel()
+            outcome, cancelling = await calling
+            assert isinstance(outcome, InDoubt)
+            assert cancelling == 0
 
     run_virtual(story())
