@@ -125,6 +125,8 @@ class AccountSender:
         match decoded:
             case Rejected():
                 self._jobs.start(self._settling(self._pipeline.reject(delivery, decoded)))
+            case Job() if self._pipeline.has_expired(decoded):
+                self._jobs.start(self._settling(self._pipeline.expire(delivery, decoded)))
             case Job(media=Picture() as picture):
                 self._lanes.put(ReadyJob(delivery, decoded, picture))
             case Job(media=MediaUrl() as media) if (kept := self._pipeline.kept_picture(media)) is not None:
@@ -186,7 +188,7 @@ class AccountSender:
             if not self._broker.is_ours(ready.delivery):
                 continue  # its connection is gone: it has been, or will be, handed out again
             if self._pipeline.has_expired(ready.job):
-                self._jobs.start(self._settling(self._pipeline.expire(ready)))
+                self._jobs.start(self._settling(self._pipeline.expire(ready.delivery, ready.job)))
                 continue
             return ready
         return None

@@ -210,9 +210,9 @@ class Pipeline:
         """Settle a delivery that is not a valid job."""
         await self.settle(delivery, None, reject(delivery, rejected, now=self._now()))
 
-    async def expire(self, ready: ReadyJob) -> None:
+    async def expire(self, delivery: Delivery, job: Job) -> None:
         """Settle a job whose time has passed."""
-        await self.settle(ready.delivery, ready.job, expire(ready.delivery, ready.job, now=self._now()))
+        await self.settle(delivery, job, expire(delivery, job, now=self._now()))
 
     async def put_back(self, ready: ReadyJob, reason: RequeueReason, wait_s: float) -> None:
         """Settle a job that cannot leave from here now."""

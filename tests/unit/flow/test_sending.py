@@ -173,6 +173,20 @@ def test_an_expired_job_is_told_and_not_called() -> None:
     run_virtual(story())
 
 
+def test_a_job_that_has_expired_already_is_told_at_once_and_its_picture_is_not_fetched() -> None:
+    async def story() -> None:
+        async with Stage(pace_per_s=0.1) as stage:
+            before = (START - timedelta(seconds=1)).isoformat()
+            for n in range(5):
+                url = {"url": f"https://cdn.example/{n}.png"}
+                stage.server.publish_job("acme", job_body(f"j{n}", expires_at=before, media=url))
+            await stage.until(lambda: len(stage.events()) == 5, limit_s=1)
+            assert {kind for _, kind in stage.ends()} == {"mms.job.expired"}
+            assert stage.observed(JobRequeued) == []
+
+    run_virtual(story())
+
+
 def test_pictures_by_url_are_fetched_refused_or_tried_again() -> None:
     media = {
         "https://cdn.example/a.png": A_PICTURE,
