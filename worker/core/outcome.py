@@ -124,8 +124,9 @@ _REFUSAL_CODES = frozenset(
         "NOT_IMPLEMENTED",
     }
 )
-#: Retry-After is not documented by the vendor; a larger value than this is not believed.
-RETRY_AFTER_S_MAX = 3600.0
+#: Retry-After is not documented by the vendor, who counts by the second; more than this is not believed, since it
+#: closes the account for everyone.
+RETRY_AFTER_S_MAX = 60.0
 
 _OK, _REQUEST_TIMEOUT, _TOO_MANY = 200, 408, 429
 _UNAUTHORISED = frozenset({401, 403})
