@@ -28,8 +28,8 @@ cli = typer.Typer(
 
 _RUN_HELP = """Run the sending worker: one process, all configured accounts.
 
-SIGTERM (or Ctrl-C) drains: calls under way end, everything else goes back to its queue. A second one stops at
-once; calls that it breaks off are held as in doubt, and told.
+SIGTERM (or Ctrl-C) drains: calls under way end, everything else goes back to its queue.
+A second one stops at once; calls that it breaks off are held as in doubt, and told.
 
 Settings come from the environment (MMS_…). The ones that most people set:
 
@@ -52,6 +52,7 @@ _PUBLISH_HELP = """Publish jobs, from JSON Lines or from flags.
 JSON Lines: one job a line, from a file or from standard input (-). Flags: one job.
 
 Every job is checked first, published with confirm, and counted; nothing is lost silently. Needs MMS_AMQP_URL only.
+Exit code 0: all published; 1: some were not; 2: could not start; 130: interrupted.
 
 [bold]Examples[/bold]
 
@@ -95,6 +96,7 @@ def about(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     """Say the version, when asked."""
+    logs.silence_libraries()
     if version:
         typer.echo(worker_version())
         raise typer.Exit
@@ -110,7 +112,7 @@ def run() -> None:
 
 @cli.command(help=_PUBLISH_HELP)
 def publish(
-    lines: Annotated[str | None, typer.Argument(metavar="[FILE|-]", help="JSON Lines: one job a line.")] = None,
+    lines: Annotated[str | None, typer.Argument(metavar="FILE|-", help="JSON Lines: one job a line.")] = None,
     *,
     account: Annotated[str, typer.Option(help="The account whose queue it goes to.")] = "default",
     urgent: Annotated[bool, typer.Option("--urgent", help="Before the account's bulk jobs.")] = False,
@@ -143,7 +145,7 @@ def check() -> None:
 
 
 @cli.command(help=_SCHEMA_HELP)
-def schema(of: Annotated[SchemaOf, typer.Argument(help="What to print the schema of.")]) -> None:
+def schema(of: Annotated[SchemaOf, typer.Argument(metavar="job|event", help="What to print the schema of.")]) -> None:
     """Print a JSON Schema."""
     printed = job_schema() if of is SchemaOf.JOB else event_schema()
     typer.echo(orjson.dumps(printed, option=orjson.OPT_INDENT_2).decode())

@@ -1,4 +1,7 @@
-"""The composition root: builds everything by keyword, and runs it. Only this module knows adapters and settings."""
+"""The composition root: builds everything by keyword, and runs it.
+
+Only this module and the commands know adapters and settings.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from worker.adapters import logs as logs_adapter
 from worker.adapters.admin_http import AdminServer
 from worker.adapters.http_transport import TransportLimits
 from worker.adapters.logs import LogObserver
@@ -122,11 +126,17 @@ async def run_worker(settings: Settings) -> int:
         )
         await admin.start()
         stack.push_async_callback(admin.close)
-        await broker.start()
         stack.push_async_callback(broker.close)
+        if not await before(stop.drain, broker.start()):
+            return 0
         await before(stop.drain, api.warm_up())
         lag = asyncio.create_task(watch_loop_lag(metrics))
         stack.callback(lag.cancel)
+        logs_adapter.started(
+            version=worker_version(),
+            accounts={account.name: account.rate_per_s for account in settings.accounts},
+            admin=f"{settings.admin_host}:{admin.port}",
+        )
         # What lives for the whole run is not looked through again and again: shorter pauses, steadier slots.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
@@ -204,7 +214,7 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def not_ready_because(broker: RabbitBroker, stop: Stop) -> str | None:
-    """Why this worker sends nothing, or None."""
+    """Why this worker takes no jobs, or None."""
     if stop.drain.is_set():
         return "draining"
     return broker.not_ready_because

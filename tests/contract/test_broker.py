@@ -17,15 +17,16 @@ from aiormq.abc import AbstractChannel, ChannelFrame
 from pamqp.body import ContentBody
 
 from deploy.local import RabbitMQ
-from tests.jobs import job_body
+from tests.jobs import a_job, job_body
 from worker.adapters.memory import MemoryBroker, MemoryServer
 from worker.adapters.rabbitmq import RabbitBroker
 from worker.adapters.rabbitmq_connection import BrokerAddress, BrokerGone, answers_or_gone
+from worker.adapters.rabbitmq_producer import open_producer
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.settlement import RequeueReason, put_back
 from worker.core.topology import JOBS_EXCHANGE, routing_key, topology
 from worker.flow.observations import BrokerBlocked, BrokerLost, Observation, Role
-from worker.flow.ports import Broker, CannotStart, PublishFailed
+from worker.flow.ports import Broker, CannotStart, PublishFailed, PublishUnconfirmed
 
 ACCOUNTS = ("acme", "other")
 
@@ -200,7 +201,7 @@ async def test_a_job_put_back_comes_again_to_its_own_lane_after_the_delay(stand:
     await stand.outside.publish_job("acme", job_body(), Lane.URGENT)
     delivery = await taken.next()
     started_s = time.monotonic()
-    for publication in put_back(delivery, RequeueReason.THROTTLED, 1.0).publications:
+    for publication in put_back(delivery, a_job(), RequeueReason.THROTTLED, 1.0).publications:
         await stand.broker.publish(publication)
     await stand.broker.ack(delivery)
     again = await taken.next()
@@ -326,6 +327,17 @@ async def test_an_alarm_stops_publishing_without_copies_and_lets_it_go_on(rabbit
     await broker.close()
 
 
+def _headers(table: bytes) -> bytes:
+    return (1 << 13).to_bytes(2, "big") + len(table).to_bytes(4, "big") + table
+
+
+def _nested(depth: int) -> bytes:
+    table = b""
+    for _ in range(depth):
+        table = b"\x01nF" + len(table).to_bytes(4, "big") + table
+    return table
+
+
 def _odd_properties() -> dict[str, bytes]:
     """Property lists as foreign producers may write them: flags, then values in order (AMQP 0-9-1, 4.2.6.1)."""
     far = (1_790_000_000_000_000_000).to_bytes(8, "big")
@@ -338,6 +350,8 @@ def _odd_properties() -> dict[str, bytes]:
         + far,
         "a header's name that is not UTF-8": (1 << 13).to_bytes(2, "big") + len(table).to_bytes(4, "big") + table,
         "a content type that is not UTF-8": (1 << 15).to_bytes(2, "big") + b"\x03\xff\xfea",
+        "a header's text that is not UTF-8": _headers(b"\x01sS\x00\x00\x00\x04caf\xe9"),
+        "headers nested a thousand deep": _headers(_nested(1000)),
     }
 
 
@@ -385,3 +399,35 @@ async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_a_producer_gives_up_a_broker_that_does_not_confirm_and_says_what_it_does_not_know(
+    rabbitmq: RabbitMQ, amqp_url: str
+) -> None:
+    broker = await rabbit(amqp_url)
+    await broker.close()
+    address = BrokerAddress(url=amqp_url, name="test", timeout_s=5)
+    async with open_producer(address, account="acme", lane=Lane.BULK) as producer:
+        await producer.publish(b"one", timeout_s=5)
+        rabbitmq.pause()
+        try:
+            with pytest.raises(PublishUnconfirmed, match="no confirm within 0.3 s"):
+                await producer.publish(b"two", timeout_s=0.3)
+            started_s = time.monotonic()
+            with pytest.raises(PublishFailed, match="given up") as raised:
+                await producer.publish(b"three", timeout_s=30)
+            assert not isinstance(raised.value, PublishUnconfirmed)
+            assert time.monotonic() - started_s < 1
+        finally:
+            rabbitmq.resume()
+
+
+async def test_a_publication_whose_headers_cannot_be_written_goes_without_them(amqp_url: str) -> None:
+    broker = await rabbit(amqp_url)
+    taken = Taken()
+    await broker.consume("acme", taken)
+    headers = {"x-mms-attempts": 2, "strange": object()}
+    await broker.publish(Publication(JOBS_EXCHANGE, "acme", b"x", headers))
+    delivery = await taken.next()
+    assert dict(delivery.headers) == {"x-mms-attempts": 2}
+    await broker.close()

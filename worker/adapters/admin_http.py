@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from aiohttp import web
@@ -43,7 +44,7 @@ class AdminServer:
         except OSError as error:
             await self.close()
             raise CannotStart(
-                f"The admin port {self._host}:{self._asked_port} cannot be used ({error.strerror}): "
+                f"The admin port {self._host}:{self._asked_port} cannot be used ({os.strerror(error.errno or 0)}): "
                 "set MMS_ADMIN_PORT (0 takes any free port) or MMS_ADMIN_HOST."
             ) from error
 

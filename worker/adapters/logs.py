@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Literal
 
 import structlog
@@ -29,6 +30,16 @@ from worker.flow.observations import (
 )
 
 
+def silence_libraries() -> None:
+    """Keep the libraries' own words off the terminal: what matters in them reaches us as values and exceptions."""
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
+
+
+def started(*, version: str, accounts: Mapping[str, float], admin: str) -> None:
+    """Say what has started; ``accounts``: calls per second by name."""
+    structlog.get_logger().info("started", version=version, accounts=dict(accounts), admin=admin)
+
+
 def configure(*, level: str, style: Literal["json", "console"]) -> None:
     """Set up logging for the process, on standard error."""
     shared: list[structlog.typing.Processor] = [
@@ -36,14 +47,13 @@ def configure(*, level: str, style: Literal["json", "console"]) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    last = structlog.processors.JSONRenderer() if style == "json" else structlog.dev.ConsoleRenderer()
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    last = structlog.processors.JSONRenderer() if style == "json" else console
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
-    # The libraries' own words: what matters in them reaches us as values and exceptions.
-    logging.basicConfig(level=logging.CRITICAL, stream=sys.stderr)
 
 
 _METRICS_ONLY = (JobReceived, CallFinished, SlotTaken, Published)
@@ -63,15 +73,11 @@ class LogObserver:
             return
         match seen:
             case JobFinished(end=End.DEAD | End.IN_DOUBT | End.REFUSED):
-                log.warning(
-                    "job_ended", end=seen.end.value, account=seen.account, job_id=seen.job_id, attempts=seen.attempts
-                )
+                log.warning("job_ended", **_of_job(seen), why=seen.why)
             case JobFinished():
-                log.debug(
-                    "job_ended", end=seen.end.value, account=seen.account, job_id=seen.job_id, attempts=seen.attempts
-                )
-            case JobRequeued(account, reason, delay_s, job_id):
-                log.info("job_requeued", account=account, job_id=job_id, reason=reason.value, delay_s=delay_s)
+                log.debug("job_ended", **_of_job(seen))
+            case JobRequeued(account, reason, delay_s, job_id, why):
+                log.info("job_requeued", account=account, job_id=job_id, reason=reason.value, delay_s=delay_s, why=why)
             case LimiterAnswered(is_away=is_away, why=why):
                 if is_away != self._is_limiter_away:
                     self._is_limiter_away = is_away
@@ -88,9 +94,13 @@ class LogObserver:
                 log.warning("broker_blocked" if is_blocked else "broker_unblocked", role=role.value)
             case DrainStarted(in_flight):
                 log.info("drain_started", calls_under_way=in_flight)
-            case DrainEnded(duration_s, aborted):
-                log.info("drain_ended", duration_s=round(duration_s, 3), calls_broken_off=aborted)
+            case DrainEnded(duration_s, aborted, untold):
+                log.info("drain_ended", duration_s=round(duration_s, 3), calls_broken_off=aborted, jobs_untold=untold)
             case Surprise(where, error):
                 log.error("surprise", where=where, exc_info=error)
             case _:
                 pass
+
+
+def _of_job(seen: JobFinished) -> dict[str, object]:
+    return {"end": seen.end.value, "account": seen.account, "job_id": seen.job_id, "attempts": seen.attempts}

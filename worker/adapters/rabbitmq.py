@@ -70,6 +70,7 @@ class RabbitBroker:
             role=Role.CONSUME, address=address, topology=topology, observe=observe, set_up=self._set_up_consuming
         )
         self._subscriptions: dict[str, _Subscription] = {}
+        self._channels: dict[str, Channel] = {}
         # Subscribing, pausing and reconnecting change the same things, and each waits for the broker on the way.
         self._subscribing = asyncio.Lock()
 
@@ -159,7 +160,10 @@ class RabbitBroker:
                 await self._subscribe(subscription)
 
     async def _subscribe(self, subscription: _Subscription) -> None:
-        channel = await self._consuming.open_channel(is_confirmed=False)
+        # A paused account's channel is used again: what it brought is still acknowledged there.
+        channel = self._channels.get(subscription.account)
+        if channel is None or channel.is_closed:
+            channel = self._channels[subscription.account] = await self._consuming.open_channel(is_confirmed=False)
         await channel.basic_qos(prefetch_count=subscription.prefetch, timeout=self._timeout_s)
         channel.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
         subscription.channel = channel

@@ -16,13 +16,14 @@ from pamqp import decode
 Decoder = Callable[[bytes], tuple[int, Any]]
 
 _TIMESTAMP_BYTES = 8
-_UNREADABLE = (ValueError, OverflowError, OSError, struct.error, TypeError)
+_UNREADABLE = (ValueError, OverflowError, OSError, struct.error, TypeError, RecursionError)
 
 
 def tolerate_odd_properties() -> None:
     """Put the tolerant decoders in place; doing so again changes nothing."""
     decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
     decode.METHODS["shortstr"] = _short_string
+    decode.METHODS["longstr"] = decode.TABLE_MAPPING[b"S"] = _long_string
     decode.METHODS["table"] = decode.TABLE_MAPPING[b"F"] = _table
 
 
@@ -39,6 +40,12 @@ def _short_string(value: bytes) -> tuple[int, Any]:
     except UnicodeDecodeError:
         length = value[0]
         return 1 + length, value[1 : 1 + length].decode(errors="replace")
+
+
+def _long_string(value: bytes) -> tuple[int, Any]:
+    """What is not UTF-8 would come as bytes, which pamqp can read and not write: no copy could be made."""
+    consumed, text = decode.long_str(value)
+    return consumed, text.decode(errors="replace") if isinstance(text, bytes) else text
 
 
 def _table(value: bytes) -> tuple[int, Any]:

@@ -31,6 +31,11 @@ from worker.flow.ports import CannotStart
 #: Between two tries to connect: doubled each time, with jitter.
 RECONNECT_S_MIN, RECONNECT_S_MAX = 0.1, 5.0
 CLOSE_S_MAX = 2.0
+#: Declaring and setting up, all of it.
+OPEN_S_MAX = 30.0
+#: A connection that ended sooner than this counts as another failed try: something may end each one, and every end
+#: hands out again what was in hand.
+STEADY_S = 10.0
 
 
 class Link:
@@ -62,9 +67,10 @@ class Link:
         connection.close_callbacks.add(lambda _connection, error: self._end(ended, error, "closed"))
         try:
             with answers_or_gone():
-                # Every role declares: each may come back after somebody deleted what it needs.
-                await declare(await self.open_channel(is_confirmed=False), self._topology, self._address.timeout_s)
-                await self._set_up()
+                async with asyncio.timeout(OPEN_S_MAX):
+                    # Every role declares: each may come back after somebody deleted what it needs.
+                    await declare(await self.open_channel(is_confirmed=False), self._topology, self._address.timeout_s)
+                    await self._set_up()
         except CannotStart:
             await self.close()
             raise
@@ -76,11 +82,15 @@ class Link:
 
     async def keep(self) -> None:
         """Open it again whenever it has ended."""
+        loop = asyncio.get_running_loop()
+        wait_s = RECONNECT_S_MIN
         while True:
+            opened_at_s = loop.time()
             reason = await self._ended
             self._observe(BrokerLost(self.role, reason))
             await self.close()
-            wait_s = RECONNECT_S_MIN
+            if loop.time() - opened_at_s > STEADY_S:
+                wait_s = RECONNECT_S_MIN
             while not self.ready.is_set():
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
                 wait_s = min(wait_s * 2, RECONNECT_S_MAX)

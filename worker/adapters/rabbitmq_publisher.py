@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import struct
+from dataclasses import replace
 
 import aiormq
 from aiormq.channel import Channel
@@ -17,12 +19,13 @@ from aiormq.exceptions import PublishError
 
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, BrokerGone, answers_or_gone
 from worker.adapters.rabbitmq_link import Link
-from worker.core.delivery import Publication
+from worker.core.delivery import OUR_HEADERS, Publication
 from worker.core.topology import Topology
 from worker.flow.observations import BrokerBlocked, Observer, Published, Role
-from worker.flow.ports import Monotonic, PublishFailed
+from worker.flow.ports import CannotStart, Monotonic, PublishFailed
 
-LOOK_S = 0.5
+LOOK_S = 0.1
+NOBODY = "mms.nobody"
 
 
 class Publisher:
@@ -92,7 +95,20 @@ class Publisher:
                 self.link.end(f"no confirm within {self._timeout_s:g} s")
 
     async def _open_channel(self) -> None:
-        self._channel = await self.link.open_channel(is_confirmed=True)
+        """Open the channel and have one publication, to nobody, confirmed.
+
+        A broker tells a new connection of its alarm only when something is published; until then calls would be made
+        whose outcome could not be told.
+        """
+        channel = await self.link.open_channel(is_confirmed=True)
+        try:
+            await channel.basic_publish(b"", routing_key=NOBODY, mandatory=False, timeout=self._timeout_s)
+        except TimeoutError as error:
+            raise CannotStart(
+                f"The broker confirms nothing within {self._timeout_s:g} s: look for an alarm there (memory, disk), "
+                "or raise MMS_PUBLISH_TIMEOUT_S."
+            ) from error
+        self._channel = channel
 
     async def _try_to_publish(self, publication: Publication) -> str | None:
         channel = self._channel
@@ -115,6 +131,12 @@ class Publisher:
                     # The confirm is what counts; waiting for the socket's buffer too would serialise publications.
                     wait=False,
                 )
+        except (TypeError, ValueError, struct.error):
+            if not publication.headers:
+                raise
+            # A producer's header that can be read and not written must not end the process, job after job.
+            own = {name: value for name, value in publication.headers.items() if name.startswith(OUR_HEADERS)}
+            return await self._try_to_publish(replace(publication, headers=own if own != publication.headers else {}))
         except PublishError:
             # What should take it is gone: start over, which declares it again.
             target = publication.exchange or publication.routing_key

@@ -14,7 +14,7 @@ from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, connect, why
 from worker.app import broker_address, build_api, open_redis
 from worker.commands.terminal import EXIT_CANNOT_START
-from worker.core.outcome import Accepted, NotSent, Suspended, Throttled, classify_account
+from worker.core.outcome import Accepted, NotSent, Suspended, SuspendedBecause, Throttled, classify_account
 from worker.core.topology import JOBS_EXCHANGE
 from worker.flow.observations import Role
 from worker.flow.ports import CannotStart
@@ -75,9 +75,13 @@ def _account_check(api: MmsHttpApi, account: AccountSettings) -> Callable[[], Aw
             case Accepted(low_balance=low_balance):
                 return "the key is accepted" + ("; the balance is low" if low_balance else "")
             case Suspended(because, description):
+                remedy = (
+                    "top it up with the vendor"
+                    if because is SuspendedBecause.CREDIT
+                    else "check its key and auth (MMS_APP_KEY and MMS_AUTH, or MMS_ACCOUNTS_FILE)"
+                )
                 raise CannotStart(
-                    f"The API refuses account {account.name} because of its {because.value} ({description}): "
-                    "check MMS_APP_KEY and MMS_AUTH, or the account's credit."
+                    f"The API refuses account {account.name} because of its {because.value} ({description}): {remedy}."
                 )
             case Throttled():
                 return "the key is accepted; the account is at its limit now"

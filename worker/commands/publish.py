@@ -6,9 +6,10 @@ import asyncio
 import base64
 import contextlib
 import os
+import stat
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,10 +23,10 @@ from worker.adapters.rabbitmq_producer import UNCONFIRMED_MAX, Producer, open_pr
 from worker.commands.terminal import error_console, refuse, run_async
 from worker.core.delivery import Lane
 from worker.core.job import JOB_BYTES_MAX, Rejected, decode
-from worker.flow.ports import CannotStart, PublishFailed
+from worker.flow.ports import CannotStart, PublishFailed, PublishUnconfirmed
 from worker.settings import BrokerSettings, SettingsProblems, load_broker
 
-EXIT_NOT_ALL_PUBLISHED = 1
+EXIT_NOT_ALL_PUBLISHED, EXIT_INTERRUPTED = 1, 130
 #: A longer line is cut there, and so refused: no valid job needs as much.
 LINE_BYTES_MAX = 2 * JOB_BYTES_MAX
 #: Mistakes shown; the count of all is always told.
@@ -76,13 +77,14 @@ class Count:
 
     published: int = 0
     wrong: int = 0
+    unconfirmed: int = 0
     mistakes: list[str] = field(default_factory=list)
 
     def mistake(self, where: str, sentences: tuple[str, ...]) -> None:
         """Note one job that was not published."""
         self.wrong += 1
         if len(self.mistakes) < MISTAKES_SHOWN_MAX:
-            self.mistakes.append(f"{where}: {' '.join(sentences)}")
+            self.mistakes.append(f"{where}: {'; '.join(sentences)}")
 
 
 def publish_one(flags: FlagJob, *, account: str, is_urgent: bool) -> int:
@@ -98,7 +100,9 @@ def publish_one(flags: FlagJob, *, account: str, is_urgent: bool) -> int:
             try:
                 await producer.publish(body, timeout_s=settings.publish_timeout_s)
             except PublishFailed as error:
-                error_console().print(f"The broker did not take the job ({error}): it may not be sent.", markup=False)
+                error_console().print(
+                    f"The broker did not confirm the job ({error}): it may not be sent.", markup=False
+                )
                 return EXIT_NOT_ALL_PUBLISHED
         sys.stdout.write(f"{decoded.id}\n")
         return 0
@@ -124,14 +128,21 @@ def publish_lines(source: str, *, account: str, is_urgent: bool, is_checked: boo
                 await LinePublisher(
                     producer=producer, settings=settings, count=count, show=show, is_checked=is_checked
                 ).publish_all(lines)
-        return EXIT_NOT_ALL_PUBLISHED if count.wrong else 0
+        return EXIT_NOT_ALL_PUBLISHED if count.wrong or count.unconfirmed else 0
 
-    code = run_async(work())
+    try:
+        code = run_async(work())
+    except KeyboardInterrupt:
+        console.print("Interrupted.", markup=False)
+        code = EXIT_INTERRUPTED
     for mistake in count.mistakes:
         console.print(mistake, markup=False)
     if count.wrong > len(count.mistakes):
         console.print(f"… and {count.wrong - len(count.mistakes)} more.", markup=False)
     console.print(f"{count.published} published, {count.wrong} not published.", markup=False)
+    if count.unconfirmed:
+        sentence = f"{count.unconfirmed} went without a confirm from the broker, and may or may not be published."
+        console.print(sentence, markup=False)
     return code
 
 
@@ -158,8 +169,7 @@ class LinePublisher:
         """Publish every line that is not blank; mistakes are counted, and the rest goes on."""
         number = read_bytes = 0
         async with asyncio.TaskGroup() as under_way:
-            # Read beside the event loop: standard input may keep us waiting, and the broker wants its heartbeats.
-            while line := await asyncio.to_thread(lines.readline, LINE_BYTES_MAX):
+            async for line in _lines_of(lines):
                 number += 1
                 read_bytes += len(line)
                 body = line.strip()
@@ -182,8 +192,13 @@ class LinePublisher:
         try:
             await self._producer.publish(body, timeout_s=self._settings.publish_timeout_s)
             self._count.published += 1
+        except PublishUnconfirmed:
+            self._count.unconfirmed += 1
         except PublishFailed as error:
             self._count.mistake(f"line {number}", (f"the broker did not take it: {error}.",))
+        except asyncio.CancelledError:
+            self._count.unconfirmed += 1
+            raise
         finally:
             self._room.release()
 
@@ -222,6 +237,27 @@ def _opened(source: str) -> Iterator[tuple[BinaryIO, int | None]]:
         yield lines, path.stat().st_size or None
 
 
+async def _lines_of(file: BinaryIO) -> AsyncIterator[bytes]:
+    """Line by line; a longer one than LINE_BYTES_MAX in pieces, none of which is a job."""
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        while line := file.readline(LINE_BYTES_MAX):
+            yield line
+        return
+    # A pipe may keep us waiting, and the broker wants its heartbeats meanwhile.
+    reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), file)
+    while True:
+        try:
+            line = await reader.readline()
+        except ValueError:
+            yield b"longer than any job"
+            continue
+        if not line:
+            return
+        yield line
+
+
 def _progress(console: Console, total_bytes: int | None) -> Progress:
     return Progress(
         SpinnerColumn(),
@@ -232,4 +268,5 @@ def _progress(console: Console, total_bytes: int | None) -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )

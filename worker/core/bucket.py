@@ -1,4 +1,4 @@
-"""The arithmetic of the limiter: slots reserved ahead (pure; the Lua scripts are its twin).
+"""The arithmetic of the limiter: slots reserved ahead (pure; the Lua script is its twin).
 
 A bucket is a token bucket of capacity one, kept as the moment of the next free slot. A reservation never
 answers "no, try later" but "your slots are at these moments": slots are evenly spaced by the interval, idle

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+#: What the names of our own headers begin with.
+OUR_HEADERS = "x-mms-"
 #: Attempts that the job has used up so far; ours, carried from copy to copy.
 ATTEMPTS_HEADER = "x-mms-attempts"
 _ATTEMPTS_BELIEVED_MAX = 1_000_000
@@ -74,7 +76,7 @@ def carried_headers(delivery: Delivery, **more: object) -> dict[str, Any]:
     if _size_bytes(kept) > CARRIED_BYTES_MAX:
         # Whole or not at all: nobody can tell which of a producer's headers matter.
         kept = {"x-mms-headers-dropped": len(kept)}
-    return kept | {f"x-mms-{name.replace('_', '-')}": value for name, value in more.items()}
+    return kept | {f"{OUR_HEADERS}{name.replace('_', '-')}": value for name, value in more.items()}
 
 
 def _size_bytes(value: object) -> int:

@@ -56,7 +56,11 @@ def _of_type(kind: EventType, further: dict[str, Any]) -> dict[str, Any]:
         "job_id": {"type": ["string", "null"], "description": "The producer's id; null when it could not be read."},
         "reference": {"type": ["string", "null"], "description": "Echoed from the job."},
         "account": _STRING,
-        "attempt": {"type": "integer", "minimum": 0, "description": "Attempts used so far, this one included."},
+        "attempt": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Attempts used so far.",
+        },
         **further,
     }
     envelope = {

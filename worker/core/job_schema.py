@@ -34,7 +34,7 @@ def job_schema() -> Schema:
     properties: dict[str, Schema] = {
         "id": {
             "type": "string",
-            "description": "Your own key for the job; two jobs with the same id are one job.",
+            "description": "Your own key for the job, in every event about it.",
             "minLength": 1,
             "maxLength": ID_CHARACTERS_MAX,
             "allOf": [{"pattern": _NOT_BLANK}, {"pattern": _ON_ONE_LINE}],

@@ -48,10 +48,12 @@ class RequeueReason(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The job has ended."""
+    """The job has ended. ``why`` is fit for a log: it never quotes the job."""
 
     end: End
     publications: tuple[Publication, ...]
+    job_id: str | None
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Requeued:
     reason: RequeueReason
     delay_s: int
     publications: tuple[Publication, ...]
+    job_id: str
+    why: str | None = None
 
 
 Settlement = Finished | Requeued
@@ -109,9 +113,9 @@ def after_call(delivery: Delivery, job: Job, outcome: JobOutcome, *, attempts_ma
             return hold_in_doubt(delivery, job, why, now=now)
         case Throttled(retry_after_s):
             wait_s = THROTTLED_WAIT_S if retry_after_s is None else retry_after_s
-            return put_back(delivery, RequeueReason.THROTTLED, wait_s)
+            return put_back(delivery, job, RequeueReason.THROTTLED, wait_s)
         case Suspended():
-            return put_back(delivery, RequeueReason.SUSPENDED, SUSPENDED_WAIT_S)
+            return put_back(delivery, job, RequeueReason.SUSPENDED, SUSPENDED_WAIT_S)
         case NotSent(why):
             return try_again(delivery, job, RequeueReason.NOT_SENT, why, attempts_max=attempts_max, now=now)
         case _:
@@ -133,12 +137,12 @@ def try_again(
         )
     # Jitter among fixed delays: this attempt's step or the next, so that jobs that failed together come back apart.
     step = min(attempt - 1 + round(now.chance), len(RETRY_DELAYS_S) - 1)
-    return _requeued(delivery, reason, RETRY_DELAYS_S[step], attempts=attempt)
+    return _requeued(delivery, job, reason, RETRY_DELAYS_S[step], attempts=attempt, why=why)
 
 
-def put_back(delivery: Delivery, reason: RequeueReason, wait_s: float) -> Requeued:
+def put_back(delivery: Delivery, job: Job, reason: RequeueReason, wait_s: float) -> Requeued:
     """Back to the queue for at least ``wait_s`` (as far as the fixed delays go), without spending an attempt."""
-    return _requeued(delivery, reason, retry_delay_at_least(wait_s), attempts=delivery.attempts)
+    return _requeued(delivery, job, reason, retry_delay_at_least(wait_s), attempts=delivery.attempts)
 
 
 def reject(delivery: Delivery, rejected: Rejected, *, now: Moment) -> Finished:
@@ -159,7 +163,17 @@ def bury(
 ) -> Finished:
     """A valid job that cannot be processed: dead letter."""
     attempt = delivery.attempts if attempt is None else attempt
-    return _dead(delivery, reasons, now=now, attempt=attempt, job_id=job.id, reference=job.reference, body_for_id=None)
+    return _dead(
+        delivery,
+        reasons,
+        now=now,
+        attempt=attempt,
+        job_id=job.id,
+        reference=job.reference,
+        body_for_id=None,
+        # A rejected job's reasons quote it, and stay out of the log; these never do.
+        why="; ".join(reasons),
+    )
 
 
 def expire(delivery: Delivery, job: Job, *, now: Moment) -> Finished:
@@ -193,10 +207,12 @@ def hold_in_doubt(delivery: Delivery, job: Job, why: str, *, now: Moment) -> Fin
     )
     more = {"since": since, "why": why, "recipients": list(job.to)}
     event = _event(EventType.IN_DOUBT, delivery, job, attempt=attempt, now=now, more=more)
-    return Finished(End.IN_DOUBT, (held, event))
+    return Finished(End.IN_DOUBT, (held, event), job.id, why)
 
 
-def _requeued(delivery: Delivery, reason: RequeueReason, delay_s: int, *, attempts: int) -> Requeued:
+def _requeued(
+    delivery: Delivery, job: Job, reason: RequeueReason, delay_s: int, *, attempts: int, why: str | None = None
+) -> Requeued:
     copy = Publication(
         exchange=retry_queue(delay_s),
         routing_key=routing_key(delivery.account, delivery.lane),
@@ -204,7 +220,7 @@ def _requeued(delivery: Delivery, reason: RequeueReason, delay_s: int, *, attemp
         headers=carried_headers(delivery, attempts=attempts, requeued_for=reason.value),
         published_at=delivery.published_at,
     )
-    return Requeued(reason, delay_s, (copy,))
+    return Requeued(reason, delay_s, (copy,), job.id, why)
 
 
 def _dead(
@@ -216,6 +232,7 @@ def _dead(
     job_id: str | None,
     reference: str | None,
     body_for_id: bytes | None,
+    why: str | None = None,
 ) -> Finished:
     letter = Publication(
         exchange="",
@@ -241,7 +258,7 @@ def _dead(
         more={"reasons": list(reasons)},
         body_for_id=body_for_id,
     )
-    return Finished(End.DEAD, (letter, event))
+    return Finished(End.DEAD, (letter, event), job_id, why)
 
 
 def _finished(
@@ -254,7 +271,7 @@ def _finished(
     now: Moment,
     more: dict[str, Any],
 ) -> Finished:
-    return Finished(end, (_event(kind, delivery, job, attempt=attempt, now=now, more=more),))
+    return Finished(end, (_event(kind, delivery, job, attempt=attempt, now=now, more=more),), job.id)
 
 
 def _event(

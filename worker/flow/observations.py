@@ -61,6 +61,7 @@ class JobRequeued:
     reason: RequeueReason
     delay_s: int
     job_id: str
+    why: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class CallFinished:
 
 @dataclass(frozen=True, slots=True)
 class SlotTaken:
-    """A call left: how long its oldest job had waited in this worker, and how late after its slot it left."""
+    """A call left: how long its job had waited in this worker, and how late after its slot it left."""
 
     account: str
     waited_s: float
@@ -141,8 +142,11 @@ class DrainStarted:
 
 @dataclass(frozen=True, slots=True)
 class DrainEnded:
+    """``aborted``: calls broken off; ``untold``: jobs whose outcome could not be told, and that may be repeated."""
+
     duration_s: float
     aborted: int
+    untold: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@
 5. **Settle**: publish what the settlement says, each message confirmed, then acknowledge. In this order: a crash
    in between repeats a message, and never loses the job.
 
-A surprise before the call spends an attempt; from the call on it leaves the job in doubt. Either way the job is
-settled like any other, so that a message which trips a bug neither blocks the queue nor is sent twice.
+A surprise while the job is read makes it a dead letter, while its picture is fetched it spends an attempt, and from
+the call on it leaves the job in doubt. Each way the job is settled like any other, so that a message which trips a bug
+neither blocks the queue nor is sent twice.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ class Pipeline:
 
     async def put_back(self, ready: ReadyJob, reason: RequeueReason, wait_s: float) -> None:
         """Settle a job that cannot leave from here now."""
-        await self.settle(ready.delivery, ready.job, put_back(ready.delivery, reason, wait_s))
+        await self.settle(ready.delivery, ready.job, put_back(ready.delivery, ready.job, reason, wait_s))
 
     async def conclude(self, ready: ReadyJob, outcome: Outcome) -> None:
         """Settle a job after its call."""
@@ -243,8 +244,12 @@ class Pipeline:
         match settlement:
             case Finished():
                 self._observe(self._finished(delivery, job, settlement, outcome))
-            case Requeued(reason, delay_s):
-                self._observe(JobRequeued(delivery.account, reason, delay_s, job.id if job else ""))
+            case Requeued():
+                self._observe(
+                    JobRequeued(
+                        delivery.account, settlement.reason, settlement.delay_s, settlement.job_id, settlement.why
+                    )
+                )
             case _:
                 assert_never(settlement)
 
@@ -261,8 +266,8 @@ class Pipeline:
             end_to_end_s=max(0.0, (self._wall_clock() - since).total_seconds()) if since else None,
             recipients_sent=sent,
             recipients_refused=refused,
-            job_id=job.id if job else None,
-            why=getattr(outcome, "why", None),
+            job_id=settlement.job_id,
+            why=settlement.why,
         )
 
     def _now(self) -> Moment:

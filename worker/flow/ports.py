@@ -1,6 +1,6 @@
 """What the flow needs from outside: a handful of small ports, and the values that cross them.
 
-Adapters conform to these; the in-memory twins in ``adapters/memory.py`` pass the same contract tests.
+Adapters conform to these; the broker and the limiter in memory (``adapters/memory.py``) pass the same contract tests.
 Expected failures are values here. Anything an adapter raises beyond what is documented is a bug.
 """
 
@@ -53,6 +53,10 @@ class Broker(Protocol):
 
     async def pause(self, account: str) -> None:
         """Stop taking the account's jobs; those already handed over stay ours."""
+
+
+class PublishUnconfirmed(PublishFailed):
+    """What was published may or may not have been taken."""
 
 
 # --- Limiter ---------------------------------------------------------------------------------------------

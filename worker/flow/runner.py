@@ -8,6 +8,7 @@ failed (the surprise is raised).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,13 +61,14 @@ async def run(
     observe(DrainStarted(sum(sender.underway.calling for sender in senders)))
     for sender in senders:
         sender.stop()
-    await before(stop.at_once, withdraw(senders))
+    await before(stop.at_once, withdraw(senders, limits.tell_s))
     is_whole = await _finished(senders, limits.finish_s, unless=stop.at_once)
     aborted = 0
     if not is_whole:
         aborted = sum(sender.abort() for sender in senders)
         await _finished(senders, limits.tell_s)
-    observe(DrainEnded(monotonic() - started_s, aborted))
+    untold = sum(sender.underway.settling for sender in senders)
+    observe(DrainEnded(monotonic() - started_s, aborted, untold))
     if stop.failure is not None:
         raise stop.failure
     return 0 if is_whole else 1
@@ -78,9 +80,11 @@ async def start(senders: Sequence[AccountSender]) -> None:
         await sender.start()
 
 
-async def withdraw(senders: Sequence[AccountSender]) -> None:
-    """Let all give back what others can use."""
-    await asyncio.gather(*(sender.withdraw() for sender in senders))
+async def withdraw(senders: Sequence[AccountSender], limit_s: float) -> None:
+    """Let all give back what others can use, as far as ``limit_s`` goes: the end of the process does the rest."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            await asyncio.gather(*(sender.withdraw() for sender in senders))
 
 
 async def before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -93,7 +97,7 @@ async def before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
         await working  # raises what it raised
         return True
     working.cancel()
-    await asyncio.wait((working,))
+    await asyncio.gather(working, return_exceptions=True)
     return False
 
 

@@ -7,7 +7,7 @@ import asyncio
 from worker.flow.observations import LimiterAnswered, Observer
 from worker.flow.ports import Limiter, LimiterAway, Monotonic, Slots
 
-#: After a failed or empty answer the limiter is asked again no sooner than this, and no later than the other.
+#: After an empty answer the limiter is asked again no sooner than this, and no later than the other.
 ASK_AGAIN_S_MIN = 0.005
 ASK_AGAIN_S_MAX = 5.0
 AWAY_WAIT_S = 0.25

@@ -189,7 +189,7 @@ def _unknown_variables(given: Mapping[str, str], variables_used: frozenset[str])
         if _SERVICE_LINK.fullmatch(name) or (name.endswith("_PORT") and _SERVICE_LINK_VALUE.fullmatch(given[name])):
             continue
         near = nearest(name.upper(), known)
-        hint = f"did you mean {near}?" if near else "remove it; `mms-worker run --help` lists all."
+        hint = f"did you mean {near}?" if near else "remove it; the README lists all."
         problems.append(f"{shown(name)[1:-1]} is no setting: {hint}")
     return problems
 

@@ -61,8 +61,8 @@ class BrokerSettings(BaseSettings):
 class Settings(BrokerSettings):
     """Valid settings. Made by `load`, which also checks the relations; reads nothing by itself."""
 
-    redis_url: RedisUrl = Field(_REDIS_URL, description="limiter and journal; rediss:// for TLS, or unix://")
-    redis_timeout_s: Seconds = Field(2.0, description="how long Redis may take to answer")
+    redis_url: RedisUrl = Field(_REDIS_URL, description="limiter; rediss:// for TLS, or unix://")
+    redis_timeout_s: Seconds = Field(2.0, description="how long Redis may take; asked twice before sending stops")
 
     api_url: ApiUrl = Field(description="the API's base address, https only; calls go to {MMS_API_URL}/send-mms")
     api_ca_file: CaFile | None = Field(None, description="CA bundle to trust for the API; never turned off")
@@ -72,7 +72,9 @@ class Settings(BrokerSettings):
 
     accounts: Annotated[tuple[AccountSettings, ...], Field(min_length=1)]
     recipients_per_call_max: int = Field(1_000, ge=1, le=1_000, description="1 turns batching off")
-    calls_max: int = Field(64, ge=1, le=1_000, description="calls under way in this process: its connections")
+    calls_max: int = Field(
+        64, ge=1, le=1_000, description="calls under way per account and process, with a connection each"
+    )
     prefetch: int = Field(128, ge=1, le=10_000, description="deliveries held per queue, fewer if it is slow")
     hold_s_max: Seconds = Field(600.0, description="how long a delivery may wait here before it is put back")
     attempts_max: int = Field(8, ge=1, le=100, description="attempts before a job is dead-lettered")

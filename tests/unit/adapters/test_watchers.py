@@ -59,7 +59,7 @@ EFFECTS: list[tuple[Observation, str, float]] = [
         1,
     ),
     (
-        JobRequeued("acme", RequeueReason.THROTTLED, 1, "job-1"),
+        JobRequeued("acme", RequeueReason.THROTTLED, 1, "job-1", None),
         'mms_jobs_requeued_total{account="acme",reason="throttled"}',
         1,
     ),
@@ -89,7 +89,7 @@ EFFECTS: list[tuple[Observation, str, float]] = [
     (Published(0.002, "SomethingNew"), 'mms_publish_failures_total{reason="other"}', 1),
     (Consuming("mms.jobs.acme", is_active=True), 'mms_consumer_active{queue="mms.jobs.acme"}', 1),
     (DrainStarted(3), "mms_draining", 1),
-    (DrainEnded(1.0, 0), "mms_draining", 0),
+    (DrainEnded(1.0, 0, 0), "mms_draining", 0),
     (Surprise("call", KeyError("x")), "mms_surprises_total", 1),
 ]
 

@@ -146,7 +146,7 @@ def test_the_last_attempt_ends_as_a_dead_letter_with_the_reason() -> None:
 
 
 def test_an_urgent_job_comes_back_to_its_lane() -> None:
-    settlement = put_back(a_delivery(lane=Lane.URGENT), RequeueReason.HELD_LONG, 1.0)
+    settlement = put_back(a_delivery(lane=Lane.URGENT), a_job(), RequeueReason.HELD_LONG, 1.0)
     assert settlement.publications[0].routing_key == "acme.urgent"
 
 
@@ -187,13 +187,14 @@ def test_what_only_the_call_could_know_must_be_told(outcome: JobOutcome, *, tell
 def test_headers_that_route_are_not_carried() -> None:
     """RabbitMQ delivers to the queues that CC and BCC name as well: a copy would multiply the job."""
     delivery = a_delivery(headers={"CC": ["mms.jobs.acme"], "BCC": ["mms.jobs.other"], "kept": 1})
-    copy = put_back(delivery, RequeueReason.THROTTLED, 1.0).publications[0]
+    copy = put_back(delivery, a_job(), RequeueReason.THROTTLED, 1.0).publications[0]
     assert set(copy.headers) == {"kept", "x-mms-attempts", "x-mms-requeued-for"}
 
 
 @pytest.mark.parametrize("value", ["x" * 40_000, b"x" * 40_000, ["y" * 100] * 400, {"deep": {"er": "z" * 40_000}}])
 def test_headers_too_large_for_a_copy_are_dropped_and_counted(value: object) -> None:
-    copy = put_back(a_delivery(headers={"big": value, "small": 1}), RequeueReason.THROTTLED, 1.0).publications[0]
+    delivery = a_delivery(headers={"big": value, "small": 1})
+    copy = put_back(delivery, a_job(), RequeueReason.THROTTLED, 1.0).publications[0]
     assert "big" not in copy.headers
     assert copy.headers["x-mms-headers-dropped"] == 2
 

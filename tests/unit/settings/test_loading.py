@@ -308,7 +308,7 @@ def test_what_both_lanes_hold_leaves_within_the_hold_time(rate_per_s: float, hol
 def test_a_misspelt_variable_names_the_nearest() -> None:
     assert only_problem_of(MMS_RECIPIENT_PER_CALL_MAX="1").endswith("did you mean MMS_RECIPIENTS_PER_CALL_MAX?")
     assert only_problem_of(mms_region="AU").endswith("did you mean MMS_REGION?")
-    assert only_problem_of(MMS_ZZZZZ="1") == ("MMS_ZZZZZ is no setting: remove it; `mms-worker run --help` lists all.")
+    assert only_problem_of(MMS_ZZZZZ="1") == ("MMS_ZZZZZ is no setting: remove it; the README lists all.")
 
 
 def test_what_is_not_ours_is_left_alone() -> None:
