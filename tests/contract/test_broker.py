@@ -431,3 +431,34 @@ async def test_a_publication_whose_headers_cannot_be_written_goes_without_them(a
     delivery = await taken.next()
     assert dict(delivery.headers) == {"x-mms-attempts": 2}
     await broker.close()
+
+
+async def test_a_header_text_that_is_not_utf_8_is_carried_as_far_as_it_can_be_read(amqp_url: str) -> None:
+    broker = await rabbit(amqp_url)
+    taken = Taken()
+    await broker.consume("acme", taken)
+    async with await aio_pika.connect(amqp_url) as connection:
+        raw = await (await connection.channel()).get_underlay_channel()
+        await publish_raw(raw, _odd_properties()["a header's text that is not UTF-8"], b"odd")
+        delivery = await taken.next()
+        await broker.publish(Publication(JOBS_EXCHANGE, "acme", b"copy", delivery.headers))
+        assert dict((await taken.next()).headers) == {"s": "caf\ufffd"}
+    await broker.close()
+
+
+async def test_a_broker_that_confirms_nothing_without_an_alarm_is_given_up(rabbitmq: RabbitMQ, amqp_url: str) -> None:
+    seen: list[Observation] = []
+    broker = await rabbit(amqp_url, seen, timeout_s=1)
+    letter = Publication("", "mms.dead", b"x", {})
+    rabbitmq.pause()
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(PublishFailed):
+                await broker.publish(letter)
+    finally:
+        rabbitmq.resume()
+    assert "no confirm within 1 s" in [lost.why for lost in seen if isinstance(lost, BrokerLost)]
+    async with asyncio.timeout(15):
+        await broker.publisher_ready()
+        await broker.publish(letter)
+    await broker.close()

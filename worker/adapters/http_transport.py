@@ -37,7 +37,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """One pool of connections. Never retries, follows no redirect, keeps no cookie, reads no proxy setting."""
 
     def __init__(self, *, ssl_context: ssl.SSLContext, limits: TransportLimits) -> None:
-        self._ssl_context = ssl_context
         self._limits = limits
         self._timeout = aiohttp.ClientTimeout(
             total=None,

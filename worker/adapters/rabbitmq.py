@@ -30,7 +30,7 @@ Take = Callable[[Delivery], None]
 
 @dataclass(eq=False, slots=True)
 class _Subscription:
-    """An account whose queues we consume; ``channel`` is None while paused or disconnected."""
+    """An account whose queues we consume; ``channel`` is None until it has consumed for the first time."""
 
     account: str
     take: Take

@@ -38,8 +38,8 @@ class BrokerGone(ConnectionError):  # noqa: N818 - named for what happened
 AMQP_FAILURES = (AMQPError, OSError, TimeoutError, RuntimeError)
 HEARTBEAT_S = 20
 #: aiormq lets ten frames wait between a publisher and the socket, and holds its publishing lock meanwhile. Then the
-#: next publisher gets the lock one turn of the event loop later, and a busy loop publishes one message a turn: 900 a
-#: second instead of 6,000, and confirms that take 100 ms instead of 4. The same for frames on their way in.
+#: next publisher gets the lock one turn of the event loop later, and a busy worker publishes one message a turn: 868
+#: jobs a second instead of 1,626, with confirms that take 95 ms instead of 17. The same for frames on their way in.
 FRAMES_BUFFERED_MAX = 4096
 tolerate_odd_properties()
 aiormq.connection.Connection.FRAME_BUFFER_SIZE = FRAMES_BUFFERED_MAX

@@ -8,12 +8,9 @@ decoders are made tolerant, once: what cannot be read counts as absent.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from typing import Any
 
 from pamqp import decode
-
-Decoder = Callable[[bytes], tuple[int, Any]]
 
 _TIMESTAMP_BYTES = 8
 _UNREADABLE = (ValueError, OverflowError, OSError, struct.error, TypeError, RecursionError)
