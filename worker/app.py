@@ -37,9 +37,6 @@ from worker.flow.pipeline import Pipeline, Rules, utc_now
 from worker.flow.runner import DrainLimits, Stop, before, run
 from worker.settings import Settings
 
-#: How far below the limit we stay, as a share of it. Slots are promises about sending and the API counts arrivals:
-#: without it, jitter alone puts limit + 1 arrivals into half of all seconds.
-GUARD = 0.02
 #: Telling what became of broken-off calls takes this long at most; see ``runner``.
 TELL_S_MAX = 5.0
 #: Connections opened before the first slot: enough for the calls of a second at the usual answer time.
@@ -63,10 +60,9 @@ async def run_worker(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.signal)
-    pace_per_s = {account.name: account.rate_per_s * (1 - GUARD) for account in settings.accounts}
+    limit_per_s = {account.name: account.rate_per_s for account in settings.accounts}
     metrics = Metrics(
-        accounts={account.name: account.rate_per_s for account in settings.accounts},
-        pace_per_s=pace_per_s,
+        accounts=limit_per_s,
         version=worker_version(),
         calls_max=settings.calls_max,
     )
@@ -76,7 +72,7 @@ async def run_worker(settings: Settings) -> int:
 
     async with AsyncExitStack() as stack:
         redis = await open_redis(settings, stack)
-        limiter = RedisLimiter(redis=redis, pace_per_s=pace_per_s, monotonic=time.monotonic)
+        limiter = RedisLimiter(redis=redis, limit_per_s=limit_per_s, monotonic=time.monotonic)
         broker = RabbitBroker(
             address=broker_address(settings),
             topology=topology(account.name for account in settings.accounts),
@@ -130,8 +126,8 @@ async def run_worker(settings: Settings) -> int:
         if not await before(stop.drain, broker.start()):
             return 0
         await before(stop.drain, api.warm_up())
-        lag = asyncio.create_task(watch_loop_lag(metrics))
-        stack.callback(lag.cancel)
+        for watching in (watch_loop_lag(metrics), limiter.listen()):
+            stack.callback(asyncio.create_task(watching).cancel)
         logs_adapter.started(
             version=worker_version(),
             accounts={account.name: account.rate_per_s for account in settings.accounts},

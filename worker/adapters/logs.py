@@ -65,6 +65,7 @@ class LogObserver:
     def __init__(self) -> None:
         self._log = structlog.get_logger().bind()
         self._is_limiter_away = False
+        self._lowered: set[str] = set()
 
     def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912 - one case per kind of line
         """Take in what the flow tells."""
@@ -78,10 +79,8 @@ class LogObserver:
                 log.debug("job_ended", **_of_job(seen))
             case JobRequeued(account, reason, delay_s, job_id, why):
                 log.info("job_requeued", account=account, job_id=job_id, reason=reason.value, delay_s=delay_s, why=why)
-            case LimiterAnswered(is_away=is_away, why=why):
-                if is_away != self._is_limiter_away:
-                    self._is_limiter_away = is_away
-                    log.warning("sending_stopped" if is_away else "sending_resumed", because="limiter", why=why)
+            case LimiterAnswered():
+                self._limiter_answered(seen)
             case AccountSuspended(account, because, description):
                 log.error("account_suspended", account=account, reason=because.value, description=description)
             case AccountResumed(account, because):
@@ -100,6 +99,23 @@ class LogObserver:
                 log.error("surprise", where=where, exc_info=error)
             case _:
                 pass
+
+
+    def _limiter_answered(self, seen: LimiterAnswered) -> None:
+        is_away = seen.away_because is not None
+        if is_away != self._is_limiter_away:
+            self._is_limiter_away = is_away
+            event = "sending_stopped" if is_away else "sending_resumed"
+            self._log.warning(event, because="limiter", why=seen.away_because)
+        if seen.state is None:
+            return
+        is_lowered = seen.state.lowered_to_per_s is not None
+        if is_lowered is not (seen.account in self._lowered):
+            (self._lowered.add if is_lowered else self._lowered.discard)(seen.account)
+            event = "limit_lowered" if is_lowered else "limit_restored"
+            self._log.warning(
+                event, account=seen.account, to_per_s=seen.state.lowered_to_per_s, because="the API answered 429"
+            )
 
 
 def _of_job(seen: JobFinished) -> dict[str, object]:

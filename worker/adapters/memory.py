@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.core.bucket import Bucket, close, give_back, interval_ns, reserve
+from worker.core.bucket import Bucket, Grant, Reaction, Wish, give_back, refuse, reserve, suspend, worst_second
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.outcome import Reply
+from worker.core.pace import calls_per_s, micro, rate_micro
 from worker.core.picture import Picture
 from worker.core.topology import (
     EVENTS_EXCHANGE,
@@ -27,7 +28,9 @@ from worker.core.topology import (
 )
 from worker.flow.ports import (
     CallContent,
+    Late,
     LimiterAway,
+    LimiterState,
     MediaRefused,
     MediaUnavailable,
     Monotonic,
@@ -216,42 +219,89 @@ class MemoryBroker:
 class MemoryLimiter:
     """Implements the ``Limiter`` port for workers of one process."""
 
-    def __init__(self, *, pace_per_s: dict[str, float], span_us: int, monotonic: Monotonic) -> None:
-        self._interval_ns = {account: interval_ns(pace) for account, pace in pace_per_s.items()}
+    def __init__(self, *, limit_per_s: dict[str, float], span_us: int, monotonic: Monotonic) -> None:
+        self._limit_micro = {account: micro(per_s) for account, per_s in limit_per_s.items()}
         self._span_us = span_us
         self._monotonic = monotonic
-        self._buckets: dict[str, Bucket | None] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._listeners: dict[str, list[Callable[[], None]]] = defaultdict(list)
         #: Set to a reason, the limiter is away.
         self.away: str | None = None
 
-    async def reserve(self, account: str, count: int) -> Slots | LimiterAway:
+    def set_limit(self, account: str, limit_per_s: float) -> None:
+        """Add an account, or change its limit."""
+        self._limit_micro[account] = micro(limit_per_s)
+
+    def forget(self, account: str) -> None:
+        """The account is served here no more."""
+        self._limit_micro.pop(account, None)
+        self._listeners.pop(account, None)
+
+    async def reserve(
+        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+    ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
         await asyncio.sleep(0)
         if self.away is not None:
             return LimiterAway(self.away)
-        interval = self._interval_ns[account]
-        self._buckets[account], grant = reserve(
-            self._buckets.get(account),
-            now_us=self._now_us(),
-            interval_ns=interval,
-            count=count,
-            span_us=self._span_us,
+        late_us, late_shift_us = (0, 0) if late is None else (int(late.by_s * 1e6), _grant(late.slots).shift_us)
+        wish = Wish(count, self._span_us, late_us=late_us, late_shift_us=late_shift_us, is_probe=is_probe)
+        now_us, limit_micro = self._now_us(), self._limit_micro[account]
+        bucket, grant = reserve(self._buckets.get(account), wish, now_us=now_us, limit_micro=limit_micro)
+        self._buckets[account] = bucket
+        state = LimiterState(
+            pace_per_s=calls_per_s(grant.row.interval_ns),
+            guard_s=bucket.pace.guard_ns / 1e9,
+            lowered_to_per_s=rate_micro(bucket.pace, limit_micro=limit_micro, now_us=now_us) / 1e6
+            if bucket.pace.is_lowered
+            else None,
+            closed_for_s=max(0, bucket.closed_until_us - now_us) / 1e6,
+            worst_second=worst_second(bucket),
+            suspended=bucket.suspended,
         )
-        return Slots(grant.count, grant.first_us / 1e6, interval / 1e9, (grant.first_us, grant.next_us))
+        return Slots(grant.row.count, grant.row.first_us / 1e6, grant.row.interval_ns / 1e9, state, grant)
 
     async def give_back(self, account: str, slots: Slots, used: int) -> None:
         """Return unused slots."""
-        assert isinstance(slots.proof, tuple)  # noqa: S101 - only this adapter makes proofs
-        first_us, next_us = slots.proof
-        unused_from_us = first_us - (-used * self._interval_ns[account] // 1000)
-        self._buckets[account] = give_back(self._buckets.get(account), unused_from_us=unused_from_us, next_us=next_us)
+        bucket = give_back(self._buckets.get(account), used=used, next_us=_grant(slots).next_us)
+        if bucket is not None:
+            self._buckets[account] = bucket
 
-    async def close(self, account: str, for_s: float) -> None:
-        """Close the account."""
-        self._buckets[account] = close(self._buckets.get(account), now_us=self._now_us(), for_us=int(for_s * 1e6))
+    async def refused(
+        self, account: str, slots: Slots, n: int, *, spread_s: float, retry_after_s: float | None
+    ) -> None:
+        """React for all workers."""
+        self._buckets[account], reaction = refuse(
+            self._buckets.get(account),
+            slot_us=_grant(slots).row.slot_us(n),
+            spread_ns=int(spread_s * 1e9),
+            retry_after_us=-1 if retry_after_s is None else int(retry_after_s * 1e6),
+            now_us=self._now_us(),
+            limit_micro=self._limit_micro[account],
+        )
+        if reaction is Reaction.PACE_LOWERED or retry_after_s:
+            self._tell(account)
+
+    async def suspend(self, account: str, reason: str) -> None:
+        """Suspend or resume for all workers."""
+        self._buckets[account] = suspend(self._buckets.get(account), reason, now_us=self._now_us())
+        self._tell(account)
+
+    def on_news(self, account: str, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called when promised slots became worthless."""
+        self._listeners[account].append(listener)
+
+    def _tell(self, account: str) -> None:
+        for listener in self._listeners[account]:
+            listener()
 
     def _now_us(self) -> int:
         return int(self._monotonic() * 1e6)
+
+
+def _grant(slots: Slots) -> Grant:
+    assert isinstance(slots.proof, Grant)  # noqa: S101 - only this adapter makes proofs
+    return slots.proof
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ Labels are closed sets, created at 0 on start; never a phone number, an id, a UR
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TypeVar, assert_never, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -55,11 +57,10 @@ Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
 class Metrics:
     """The registry of one worker. ``observe`` is the observer to hand to the flow."""
 
-    def __init__(
-        self, *, accounts: Mapping[str, float], pace_per_s: Mapping[str, float], version: str, calls_max: int
-    ) -> None:
+    def __init__(self, *, accounts: Mapping[str, float], version: str, calls_max: int) -> None:
         """``accounts``: the configured limit (calls per second) by account name."""
         self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
+        self._closed_until_s: dict[str, float] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -72,7 +73,7 @@ class Metrics:
         self._create_at_zero(accounts)
         for account, limit_per_s in accounts.items():
             self.ratelimit_limit.labels(account).set(limit_per_s)
-            self.ratelimit_pace.labels(account).set(pace_per_s[account])
+            self.ratelimit_pace.labels(account).set(limit_per_s)
         self.calls_max.set(calls_max)
 
     def _of(self, metric: Labelled, *labels: str) -> Labelled:
@@ -100,10 +101,8 @@ class Metrics:
             case SlotTaken(account, waited_s, late_s):
                 self._of(self.job_queue_wait, account).observe(waited_s)
                 self.slot_late.observe(late_s)
-            case LimiterAnswered(_, duration_s, is_away):
-                self.limiter_duration.observe(duration_s)
-                self._of(self.limiter_mode, "shared").set(not is_away)
-                self._of(self.limiter_mode, "stopped").set(is_away)
+            case LimiterAnswered():
+                self._limiter_answered(seen)
             case AccountSuspended(account, because):
                 self._of(self.account_suspended, account, because).set(1)
             case AccountResumed(account):
@@ -130,6 +129,20 @@ class Metrics:
                 self.surprises.inc()
             case _:
                 assert_never(seen)
+
+    def _is_closed(self, account: str) -> bool:
+        return time.monotonic() < self._closed_until_s.get(account, 0.0)
+
+    def _limiter_answered(self, seen: LimiterAnswered) -> None:
+        self.limiter_duration.observe(seen.duration_s)
+        self._of(self.limiter_mode, "shared").set(seen.away_because is None)
+        self._of(self.limiter_mode, "stopped").set(seen.away_because is not None)
+        if (state := seen.state) is not None:
+            self._of(self.ratelimit_pace, seen.account).set(state.pace_per_s)
+            self._of(self.ratelimit_guard, seen.account).set(state.guard_s)
+            self._of(self.ratelimit_rolling_max, seen.account).set(state.worst_second)
+            self._closed_until_s[seen.account] = time.monotonic() + state.closed_for_s
+            self._of(self.ratelimit_lowered, seen.account).set(state.lowered_to_per_s is not None)
 
     def _job_finished(self, seen: JobFinished) -> None:
         self._of(self.jobs_finished, seen.account, seen.end).inc()
@@ -204,6 +217,18 @@ class Metrics:
     def _declare_limiter(self) -> None:
         self.ratelimit_limit = self._gauge("ratelimit_limit", "Calls per second that the API allows.", ("account",))
         self.ratelimit_pace = self._gauge("ratelimit_pace", "Calls per second in force.", ("account",))
+        self.ratelimit_guard = self._gauge(
+            "ratelimit_guard_seconds", "What a second's calls take longer than it, against jitter.", ("account",)
+        )
+        self.ratelimit_rolling_max = self._gauge(
+            "ratelimit_rolling_max", "Most slots of all workers in a rolling second, lately.", ("account",)
+        )
+        self.ratelimit_closed = self._gauge(
+            "ratelimit_closed", "1 while the account gets no slots after a 429.", ("account",)
+        )
+        self.ratelimit_lowered = self._gauge(
+            "ratelimit_lowered", "1 while the API is found to keep to less than the configured limit.", ("account",)
+        )
         self.slot_late = self._histogram("ratelimit_late_seconds", "How late after its slot a call left.", _STORE_S)
         self.limiter_duration = self._histogram(
             "ratelimit_store_duration_seconds", "Time that the limiter's store took to answer.", _STORE_S
@@ -252,6 +277,9 @@ class Metrics:
             for lane in Lane:
                 self.consumer_active.labels(jobs_queue(account, lane))
             self.low_balance.labels(account)
+            for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
+                gauge.labels(account)
+            self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
             self.last_sent.labels(account)
         for role in Role:
             self.broker_connected.labels(role)

@@ -1,69 +1,235 @@
--- The twin of worker/core/bucket.py, atomically on the server and on the server's clock. One hash per account:
--- next_us, closed_until_us, seen_us. Microseconds since 1970 need 51 bits; Lua's doubles hold 53.
+-- The twin of worker/core/bucket.py and worker/core/pace.py, atomically on the server and on the server's clock: the
+-- same names, the same order of operations, in IEEE doubles. One hash per account, so that people can read it.
+-- Microseconds since 1970 need 51 bits; Lua's doubles hold 53.
 --
 -- KEYS[1]  the account's bucket
--- ARGV     'reserve' fresh_wait_us interval_ns count span_us ahead_us_max
---          'give_back' fresh_wait_us unused_from_us next_us
---          'close' fresh_wait_us for_us
--- Returns  reserve: {count, first_us, next_us, now_us}; the others: {next_us, closed_until_us}
+-- ARGV     'reserve' limit_micro count span_us lead_us wait_us late_us late_shift_us guard_ns is_probe
+--          'give_back' used next_us
+--          'refuse' limit_micro slot_us spread_ns retry_after_us channel account
+--          'suspend' reason
+-- Returns  reserve: {count, first_us, interval_ns, next_us, now_us, shift_us, guard_ns, lowered to (micro, 0: not),
+--                    closed_until_us, worst rolling second, suspended}
+--          refuse: {reaction}; the others: {}
+
+-- core/bucket.py
+local SECOND_US, AHEAD_US_MAX, FRESH_WAIT_US, LOWERED_CLOSE_US = 1000000, 800000, 1000000, 500000
+local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 1000000, 1500000, 256, 60000000
+-- core/pace.py
+local MICRO, SECOND_NS = 1000000, 1000000000
+local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 5000000, 2000000, 100000000, 500000
+local GUARD_UP, GUARD_DOWN, SPREAD_NS_MAX, BUDGET_SLOTS = 1.25, 6e-5, 50000000, 1000
+local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 20.0, 4e-5, 0.5, 0.05
+
+local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'refusals', 'worst_now',
+  'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'raised_us', 'slots_since', 'peak_micro', 'cut_us'}
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 
 local time = redis.call('TIME')
 local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
-
 -- Tests drive the arithmetic with a clock of their own, as the last argument.
 if ARGV[#ARGV - 1] == 'now_us' then now_us = tonumber(ARGV[#ARGV]) end
 
-local held = redis.call('HMGET', KEYS[1], 'next_us', 'closed_until_us', 'seen_us')
-local next_us = tonumber(held[1])
-local closed_until_us = tonumber(held[2]) or 0
-local seen_us = tonumber(held[3]) or now_us
+-- The bucket ---------------------------------------------------------------------------------------------
 
-local function on_clock()
-  local back_us = math.max(0, seen_us - now_us)
-  next_us = next_us - back_us
-  closed_until_us = math.max(0, closed_until_us - back_us)
-  seen_us = now_us
-end
-
-local function keep()
-  redis.call('HSET', KEYS[1],
-    'next_us', string.format('%.0f', next_us),
-    'closed_until_us', string.format('%.0f', closed_until_us),
-    'seen_us', string.format('%.0f', seen_us))
-end
-
-local command, fresh_wait_us = ARGV[1], tonumber(ARGV[2])
-
-if command == 'reserve' then
-  local interval_ns, count = tonumber(ARGV[3]), tonumber(ARGV[4])
-  local span_us, ahead_us_max = tonumber(ARGV[5]), tonumber(ARGV[6])
-  if not next_us then next_us = now_us + fresh_wait_us end
-  on_clock()
-  local first_us = math.max(now_us, next_us, closed_until_us)
-  if first_us > now_us + ahead_us_max then
-    keep()
-    return {0, first_us - ahead_us_max, next_us, now_us}
+local function read()
+  local held = redis.call('HMGET', KEYS[1], 'rows', 'refused_us', 'suspended', unpack(NUMBERS))
+  if not held[4] then return nil end
+  local b = {rows = {}, refused_us = {}, suspended = held[3] or ''}
+  for n, name in ipairs(NUMBERS) do b[name] = tonumber(held[3 + n]) end
+  for first_us, count, interval in string.gmatch(held[1] or '', '(-?%d+),(%d+),(%d+)') do
+    b.rows[#b.rows + 1] = {first_us = tonumber(first_us), count = tonumber(count), interval = tonumber(interval)}
   end
-  local granted = math.min(count, 1 + math.floor(span_us * 1000 / interval_ns))
-  next_us = first_us + math.ceil(granted * interval_ns / 1000)
-  keep()
-  return {granted, first_us, next_us, now_us}
+  for at_us in string.gmatch(held[2] or '', '-?%d+') do b.refused_us[#b.refused_us + 1] = tonumber(at_us) end
+  return b
 end
 
-if command == 'give_back' then
-  if next_us and next_us == tonumber(ARGV[4]) then
-    next_us = tonumber(ARGV[3])
-    keep()
+local function keep(b)
+  local fields = {KEYS[1], 'suspended', b.suspended}
+  local function add(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
+  for _, name in ipairs(NUMBERS) do add(name, string.format('%.0f', b[name])) end
+  local rows, refused = {}, {}
+  for n, row in ipairs(b.rows) do rows[n] = string.format('%.0f,%.0f,%.0f', row.first_us, row.count, row.interval) end
+  for n, at_us in ipairs(b.refused_us) do refused[n] = string.format('%.0f', at_us) end
+  add('rows', table.concat(rows, ' '))
+  add('refused_us', table.concat(refused, ' '))
+  redis.call('HSET', unpack(fields))
+end
+
+local function on_clock(b, guard_ns)
+  if not b then
+    return {next_us = now_us + FRESH_WAIT_US, closed_until_us = 0, seen_us = now_us, shift_us = 0, reacted_us = 0,
+      slots = 0, refusals = 0, worst_now = 0, worst_before = 0, worst_from_us = now_us, guard_ns = guard_ns,
+      calm_guard_ns = guard_ns, raised_us = 0, slots_since = BUDGET_SLOTS, peak_micro = 0, cut_us = 0,
+      suspended = '', rows = {}, refused_us = {}}
   end
-  return {next_us or 0, closed_until_us}
+  local back_us = max(0, b.seen_us - now_us)
+  b.seen_us = now_us
+  if back_us > 0 then
+    b.next_us = b.next_us - back_us
+    b.closed_until_us = max(0, b.closed_until_us - back_us)
+    b.reacted_us = b.reacted_us - back_us
+    b.worst_from_us = b.worst_from_us - back_us
+    for _, row in ipairs(b.rows) do row.first_us = row.first_us - back_us end
+    for n, at_us in ipairs(b.refused_us) do b.refused_us[n] = at_us - back_us end
+    b.raised_us = max(0, b.raised_us - back_us)
+    if b.cut_us > 0 then b.cut_us = max(1, b.cut_us - back_us) end
+  end
+  return b
 end
 
-if command == 'close' then
-  if not next_us then next_us = now_us + fresh_wait_us end
-  on_clock()
-  closed_until_us = math.max(closed_until_us, now_us + tonumber(ARGV[3]))
-  keep()
-  return {next_us, closed_until_us}
+local function slot_us(row, n) return row.first_us + floor(n * row.interval / 1000) end
+
+local function within(row, after_us, before_us)
+  local first = max(0, floor((after_us - row.first_us) * 1000 / row.interval) + 1)
+  local last = min(row.count - 1, ceil((before_us - row.first_us) * 1000 / row.interval) - 1)
+  return max(0, last - first + 1)
 end
 
-return redis.error_reply('ERR unknown limiter command ' .. tostring(command))
+-- The pace -----------------------------------------------------------------------------------------------
+
+local function rate_micro(b, limit)
+  if b.cut_us == 0 then return limit end
+  local since_s, rate = (now_us - b.cut_us) / 1e6, nil
+  if since_s < PLATEAU_S then
+    local below = 1 - since_s / PLATEAU_S
+    rate = b.peak_micro * (1 - PEAK_DIP * below * below * below)
+  else
+    local beyond_s = since_s - PLATEAU_S
+    rate = b.peak_micro + limit * GROWTH * beyond_s * beyond_s * beyond_s
+  end
+  return max(1, floor(min(rate, limit)))
+end
+
+local function interval_ns(b, limit) return ceil((SECOND_NS + b.guard_ns) * MICRO / rate_micro(b, limit)) end
+
+local function after_slots(b, count, limit)
+  b.slots_since = b.slots_since + count
+  if b.cut_us > 0 then
+    if rate_micro(b, limit) < limit then return end
+    b.peak_micro, b.cut_us = 0, 0
+  end
+  b.guard_ns = max(GUARD_NS_MIN, floor(b.guard_ns * (1 - GUARD_DOWN * count)))
+end
+
+local function raise_guard(b, spread_ns)
+  local is_new = now_us - b.raised_us > 2 * MICRO
+  spread_ns = min(spread_ns, SPREAD_NS_MAX)
+  local guard_ns = max(floor(b.guard_ns * GUARD_UP), b.guard_ns + GUARD_STEP_NS_MIN, floor(spread_ns / 2))
+  if b.slots_since < BUDGET_SLOTS then guard_ns = max(guard_ns, floor((b.guard_ns + spread_ns) / 2)) end
+  if is_new then b.calm_guard_ns = b.guard_ns end
+  b.guard_ns, b.raised_us, b.slots_since = min(GUARD_NS_MAX, guard_ns), now_us, 0
+end
+
+local function cut(b, admitted, limit)
+  local rate = rate_micro(b, limit)
+  b.peak_micro = min(rate, max(admitted * MICRO, floor(rate * CUT_MIN)))
+  b.peak_micro = max(1, b.peak_micro, floor(limit * PEAK_MIN))
+  if now_us - b.raised_us <= 2 * MICRO then b.guard_ns = b.calm_guard_ns end
+  b.cut_us = now_us
+end
+
+-- The commands -------------------------------------------------------------------------------------------
+
+local function take(b, row)
+  local last_us, rows, worst = slot_us(row, row.count - 1), {}, 1
+  for _, kept in ipairs(b.rows) do
+    if slot_us(kept, kept.count) >= now_us - REMEMBERED_US then rows[#rows + 1] = kept end
+  end
+  rows[#rows + 1] = row
+  for _, kept in ipairs(rows) do worst = worst + within(kept, last_us - SECOND_US, last_us) end
+  if now_us - b.worst_from_us >= WORST_OF_US then
+    b.worst_before, b.worst_now, b.worst_from_us = b.worst_now, worst, now_us
+  else
+    b.worst_now = max(b.worst_now, worst)
+  end
+  b.next_us = row.first_us + ceil(row.count * row.interval / 1000)
+  b.rows, b.slots = rows, b.slots + row.count
+end
+
+local commands = {}
+
+function commands.reserve(limit, count, span_us, lead_us, wait_us, late_us, late_shift_us, guard_ns, is_probe)
+  local b = on_clock(read(), guard_ns)
+  local shift_by_us = max(0, late_shift_us + late_us - b.shift_us)
+  b.next_us = max(b.next_us + shift_by_us, now_us + wait_us)
+  b.shift_us = b.shift_us + shift_by_us
+  local interval = interval_ns(b, limit)
+  local first_us = max(now_us + lead_us, b.next_us, b.closed_until_us)
+  local row
+  if b.suspended ~= '' and is_probe == 0 then
+    row = {first_us = now_us + SUSPENDED_ASK_US, count = 0, interval = interval}
+  elseif first_us > now_us + max(AHEAD_US_MAX, lead_us) then
+    row = {first_us = first_us - AHEAD_US_MAX, count = 0, interval = interval}
+  else
+    row = {first_us = first_us, count = min(count, 1 + floor(span_us * 1000 / interval)), interval = interval}
+    take(b, row)
+    after_slots(b, row.count, limit)
+  end
+  keep(b)
+  local lowered = 0
+  if b.cut_us > 0 then lowered = rate_micro(b, limit) end
+  return {row.count, row.first_us, row.interval, b.next_us, now_us, b.shift_us, b.guard_ns, lowered,
+    b.closed_until_us, max(b.worst_now, b.worst_before), b.suspended}
+end
+
+function commands.give_back(used, next_us)
+  local b = read()
+  local row = b and b.rows[#b.rows]
+  if not row or b.next_us ~= next_us or used >= row.count then return {} end
+  b.next_us = row.first_us + ceil(used * row.interval / 1000)
+  b.slots = b.slots - (row.count - used)
+  if used > 0 then row.count = used else b.rows[#b.rows] = nil end
+  keep(b)
+  return {}
+end
+
+function commands.refuse(limit, slot, spread_ns, retry_after_us)
+  local b = on_clock(read(), GUARD_NS_FIRST)
+  local since_us, refused, admitted = slot - SECOND_US, {}, 0
+  for _, row in ipairs(b.rows) do admitted = admitted + within(row, since_us, slot) end
+  for _, at_us in ipairs(b.refused_us) do
+    if at_us > since_us then
+      refused[#refused + 1] = at_us
+      if at_us < slot then admitted = admitted - 1 end
+    end
+  end
+  admitted = max(0, admitted)
+  refused[#refused + 1] = slot
+  while #refused > REFUSALS_REMEMBERED do table.remove(refused, 1) end
+  b.refusals, b.refused_us = b.refusals + 1, refused
+  if retry_after_us >= 0 then b.closed_until_us = max(b.closed_until_us, now_us + retry_after_us) end
+  local reaction, close_us = 0, 0
+  local is_sharper = b.cut_us > 0 and b.peak_micro <= 2 * admitted * MICRO and admitted * MICRO < b.peak_micro
+  if slot < b.reacted_us and not is_sharper then
+    -- It left, or was promised, before the last reaction, and met what that was about.
+    reaction = 0
+  elseif b.cut_us == 0 and admitted >= FULL_SHARE * limit / MICRO - 1 then
+    raise_guard(b, spread_ns)
+    reaction, close_us = 1, ceil(interval_ns(b, limit) / 1000)
+  else
+    cut(b, admitted, limit)
+    reaction, close_us = 2, LOWERED_CLOSE_US
+  end
+  if reaction > 0 then
+    b.closed_until_us = max(b.closed_until_us, now_us + min(close_us, LOWERED_CLOSE_US))
+    b.reacted_us = b.next_us
+  end
+  keep(b)
+  -- Everyone drops the slots that he was promised: the calls would be refused as well.
+  if reaction == 2 or retry_after_us > 0 then redis.call('PUBLISH', ARGV[6], ARGV[7]) end
+  return {reaction}
+end
+
+local command = ARGV[1]
+if command == 'suspend' then
+  local b = on_clock(read(), GUARD_NS_FIRST)
+  b.suspended = ARGV[2]
+  keep(b)
+  -- Heard at once by everyone, when it stops and when it goes on.
+  redis.call('PUBLISH', ARGV[3], ARGV[4])
+  return {}
+end
+local numbers = {}
+for n = 2, #ARGV do numbers[n - 1] = tonumber(ARGV[n]) end
+if not commands[command] then return redis.error_reply('ERR unknown limiter command ' .. tostring(command)) end
+return commands[command](unpack(numbers, 1, 9))

@@ -1,77 +1,233 @@
-"""The limiter on Redis: one Lua script, on the server's clock (the arithmetic: ``core/bucket.py``).
+"""The limiter on Redis: one Lua script, on the server's clock (the arithmetic: ``core/bucket.py``, ``core/pace.py``).
 
-Redis away or refusing is a value (``LimiterAway``), and then nothing is sent: a limiter that cannot be asked
-must not be guessed. Every question has a limit (the client's socket timeouts, set where it is built).
+What happens to Redis, and what becomes of sending:
+
+* **gone, hanging, refusing** (READONLY, out of memory, a key of another type, no permission): a value, ``LimiterAway``,
+  and then nothing is sent: a limiter that cannot be asked must not be guessed. Slots are promised less than a second
+  ahead, so sending ends within that. Each question has a limit (the client's time-outs, set where it is built).
+* **back**, perhaps without its memory or with an older one (restart, flush, failover): what was promised before is not
+  known, so the first slot comes after ``FRESH_WAIT_US``, when all of it has passed. What this worker knew of the guard
+  goes along, for a store that lost it.
+* **slow**: slots are asked for ahead by the time that answers take.
+* **its clock was set back**: the script moves the account to the clock as it is. **Forward**: what was promised before
+  lies in the past by the new clock and ahead by ours; the answer is not used, and the next question waits it out.
+* **script forgotten**: the client loads it again.
+
+A 429, a closure or a suspension is published, so that every worker drops at once what it was promised. Who misses the
+news finds out with the next question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
-from worker.core.bucket import AHEAD_US_MAX, FRESH_WAIT_US, interval_ns
+from worker.core.bucket import FRESH_WAIT_US, Bucket, Row
 from worker.core.clock import ForeignClock
-from worker.flow.ports import LimiterAway, Monotonic, Slots
+from worker.core.pace import GUARD_NS_FIRST, Pace, calls_per_s, micro
+from worker.flow.ports import Late, LimiterAway, LimiterState, Monotonic, Slots
 
 #: Slots that lie within this of the first are reserved in one question, so that Redis work does not grow with the
 #: rate; it is also what a dead worker leaves unused.
 SPAN_US = 25_000
+#: Slots are not asked for further ahead than this, however slow the store is: beyond it, it counts as away.
+LEAD_US_MAX = 400_000
+#: How fast one slow answer is forgotten.
+ROUND_TRIP_KEPT = 0.9
+CHANNEL = "mms:limiter:news"
+LISTEN_AGAIN_S = 1.0
+LISTEN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
-    """Where a row of slots begins and ends on the server's clock."""
+    """A row of slots on the server's clock."""
 
-    first_us: int
+    row: Row
     next_us: int
-    interval_ns: int
+    shift_us: int
 
 
 class RedisLimiter:
-    """Implements the ``Limiter`` port. ``pace_per_s``: slots per second to give out, by account."""
+    """Implements the ``Limiter`` port. ``limit_per_s``: calls per second that the API allows, by account."""
 
-    def __init__(self, *, redis: Redis, pace_per_s: Mapping[str, float], monotonic: Monotonic) -> None:
+    def __init__(self, *, redis: Redis, limit_per_s: Mapping[str, float], monotonic: Monotonic) -> None:
+        self._redis = redis
         self._script = redis.register_script(
             resources.files("worker.adapters").joinpath("redis_limiter.lua").read_text()
         )
-        self._interval_ns = {account: interval_ns(pace) for account, pace in pace_per_s.items()}
+        self._limit_micro = {account: micro(per_s) for account, per_s in limit_per_s.items()}
         self._monotonic = monotonic
         self._clock = ForeignClock()
+        self._round_trip_s = 0.0
+        self._guard_ns: dict[str, int] = {}
+        #: Counts the times at which it became unknown what was promised; and how far each account has waited that out.
+        self._losses = 0
+        self._losses_waited_out: dict[str, int] = {}
+        self._listeners: dict[str, Callable[[], None]] = {}
 
-    async def reserve(self, account: str, count: int) -> Slots | LimiterAway:
+    def set_limit(self, account: str, limit_per_s: float) -> None:
+        """Add an account, or change its limit from the next question on."""
+        self._limit_micro[account] = micro(limit_per_s)
+
+    def forget(self, account: str) -> None:
+        """The account is served here no more."""
+        self._limit_micro.pop(account, None)
+        self._guard_ns.pop(account, None)
+        self._losses_waited_out.pop(account, None)
+        self._listeners.pop(account, None)
+
+    async def reserve(
+        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+    ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
-        interval = self._interval_ns[account]
+        losses = self._losses
+        wait_us = 0 if self._losses_waited_out.get(account, 0) == losses else FRESH_WAIT_US
+        lead_us = min(int(self._round_trip_s * 1e6), LEAD_US_MAX)
+        late_us, late_shift_us = (0, 0) if late is None else (int(late.by_s * 1e6), _proof(late.slots).shift_us)
+        guard_ns = self._guard_ns.get(account, GUARD_NS_FIRST)
+        span_us = max(SPAN_US, 2 * lead_us)
         asked_at_s = self._monotonic()
-        answer = await self._ask(account, "reserve", interval, count, SPAN_US, AHEAD_US_MAX)
+        answer = await self._ask(
+            account,
+            "reserve",
+            self._limit_micro[account],
+            count,
+            span_us,
+            lead_us,
+            wait_us,
+            late_us,
+            late_shift_us,
+            guard_ns,
+            int(is_probe),
+        )
         if isinstance(answer, LimiterAway):
             return answer
-        granted, first_us, next_us, now_us = answer
-        self._clock.learn(asked_at_s=asked_at_s, answered_at_s=self._monotonic(), foreign_us=now_us)
+        answered_at_s = self._monotonic()
+        self._round_trip_s = max(self._round_trip_s * ROUND_TRIP_KEPT, answered_at_s - asked_at_s)
+        granted, first_us, interval_ns, next_us, now_us, shift_us, guard_ns, *_ = answer
+        step_s = self._clock.learn(asked_at_s=asked_at_s, answered_at_s=answered_at_s, foreign_us=now_us)
+        self._guard_ns[account] = guard_ns
+        row = Row(first_us, granted, interval_ns)
+        if step_s > 0:
+            self._losses += 1
+            row = Row(now_us, 0, interval_ns)
+        else:
+            self._losses_waited_out[account] = losses
         return Slots(
-            count=granted,
-            first_at_s=self._clock.own_s(first_us),
-            interval_s=interval / 1e9,
-            proof=_Proof(first_us, next_us, interval),
+            count=row.count,
+            first_at_s=self._clock.own_s(row.first_us),
+            interval_s=interval_ns / 1e9,
+            state=_state(answer),
+            proof=_Proof(row, next_us, shift_us),
         )
 
     async def give_back(self, account: str, slots: Slots, used: int) -> None:
         """Return unused slots; a failure only costs their time."""
-        proof = slots.proof
-        if isinstance(proof, _Proof) and used < slots.count:
-            unused_from_us = proof.first_us - (-used * proof.interval_ns // 1000)
-            await self._ask(account, "give_back", unused_from_us, proof.next_us)
+        if used < slots.count:
+            await self._ask(account, "give_back", used, _proof(slots).next_us)
 
-    async def close(self, account: str, for_s: float) -> None:
-        """Close the account for all workers; a failure is made good by the next 429."""
-        await self._ask(account, "close", int(for_s * 1e6))
+    async def refused(
+        self, account: str, slots: Slots, n: int, *, spread_s: float, retry_after_s: float | None
+    ) -> None:
+        """React for all workers; a failure is made good by the next 429."""
+        await self._ask(
+            account,
+            "refuse",
+            self._limit_micro[account],
+            _proof(slots).row.slot_us(n),
+            int(spread_s * 1e9),
+            -1 if retry_after_s is None else int(retry_after_s * 1e6),
+            CHANNEL,
+            account,
+        )
 
-    async def _ask(self, account: str, command: str, *details: int) -> Any | LimiterAway:
+    async def suspend(self, account: str, reason: str) -> None:
+        """Suspend or resume for all workers; one that does not hear of it finds out by its own calls."""
+        await self._ask(account, "suspend", reason, CHANNEL, account)
+
+    def on_news(self, account: str, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called when promised slots became worthless."""
+        self._listeners[account] = listener
+
+    async def listen(self) -> None:
+        """Hear what other workers found out, for ever; without Redis, try again."""
+        while True:
+            try:
+                async with self._redis.pubsub() as news:
+                    await news.subscribe(CHANNEL)
+                    while True:
+                        message = await news.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
+                        if message is not None and (listener := self._listeners.get(message["data"].decode())):
+                            listener()
+            except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(LISTEN_AGAIN_S)
+
+    async def away_because(self) -> str | None:
+        """Why the store does not answer, or None when it does; for a look while nobody asks for slots."""
         try:
-            return await self._script(keys=[f"mms:bucket:{account}"], args=[command, FRESH_WAIT_US, *details])
+            await self._redis.ping()
         except (RedisError, OSError, TimeoutError) as error:
-            return LimiterAway(f"{type(error).__name__}: {error}")
+            self._losses += 1
+            return _words(error)
+        return None
+
+    async def _ask(self, account: str, command: str, *details: int | str) -> Any | LimiterAway:
+        try:
+            return await self._script(keys=[bucket_key(account)], args=[command, *details])
+        except (RedisError, OSError, TimeoutError) as error:
+            self._losses += 1
+            if isinstance(error, ReadOnlyError):
+                # A master that became a replica: the name may lead to the new master by now.
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+            return LimiterAway(_words(error))
+
+
+def bucket_key(account: str) -> str:
+    """Where the account's bucket lives."""
+    return f"mms:bucket:{account}"
+
+
+def bucket_in(held: Mapping[bytes, bytes]) -> Bucket | None:
+    """The bucket that ``HGETALL`` shows; None when there is none."""
+    fields = {name.decode(): value.decode() for name, value in held.items()}
+    if "next_us" not in fields:
+        return None
+    suspended, rows, refused_us = (fields.pop(name) for name in ("suspended", "rows", "refused_us"))
+    numbers = {name: int(value) for name, value in fields.items()}
+    pace = Pace(**{field.name: numbers.pop(field.name) for field in dataclasses.fields(Pace)})
+    return Bucket(
+        **numbers,
+        suspended=suspended,
+        rows=tuple(Row(*map(int, row.split(","))) for row in rows.split()),
+        refused_us=tuple(map(int, refused_us.split())),
+        pace=pace,
+    )
+
+
+def _state(answer: list[Any]) -> LimiterState:
+    _, _, interval_ns, _, now_us, _, guard_ns, lowered_micro, closed_until_us, worst, suspended = answer
+    return LimiterState(
+        pace_per_s=calls_per_s(interval_ns),
+        guard_s=guard_ns / 1e9,
+        lowered_to_per_s=lowered_micro / 1e6 if lowered_micro else None,
+        closed_for_s=max(0, closed_until_us - now_us) / 1e6,
+        worst_second=worst,
+        suspended=suspended.decode(),
+    )
+
+
+def _proof(slots: Slots) -> _Proof:
+    assert isinstance(slots.proof, _Proof)  # noqa: S101 - only this adapter makes proofs
+    return slots.proof
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -2,89 +2,257 @@
 
 A bucket is a token bucket of capacity one, kept as the moment of the next free slot. A reservation never
 answers "no, try later" but "your slots are at these moments": slots are evenly spaced by the interval, idle
-time is not saved up, and whoever asks next continues where the last one ended. A test drives this module and
-``adapters/redis_limiter.lua`` with the same random sequences.
+time is not saved up, and whoever asks next continues where the last one ended. How long the interval is, and what a
+refusal changes about it, is ``pace.py``. A test drives both modules and ``adapters/redis_limiter.lua`` with the same
+random sequences.
+
+States of an account: *open* → *closed* until a moment (a refusal, or ``Retry-After``) → open; either may be *lowered*
+(``pace.py``); and it may be *suspended* for a reason (no slots but for probes) until somebody resumes it.
 
 All times are integer microseconds on the store's own clock; a worker's clock never takes part.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import enum
+import math
+from dataclasses import dataclass, field, replace
 
-#: Slots are not promised further ahead than this: what a dead worker costs, and what a stepped clock can distort.
-AHEAD_US_MAX = 2_000_000
-#: With nothing remembered (first use, or a store that lost its memory) the first slot comes after this: calls may
-#: have left a moment ago, and others hold slots that were promised before.
+from worker.core.pace import GUARD_NS_FIRST, Pace, after_slots, cut, interval_ns, is_jitter, is_sharper, raise_guard
+
+SECOND_US = 1_000_000
+#: Slots are not promised further ahead than this: what a dead worker costs, how long calls go on leaving once the store
+#: is gone, and what a stepped clock can distort.
+AHEAD_US_MAX = 800_000
+#: With nothing remembered (first use, or a store that lost its memory, or was away) the first slot comes after this:
+#: calls may have left a moment ago, and others hold slots that were promised before.
 FRESH_WAIT_US = 1_000_000
+#: How long the account is closed when its limit turns out to be lower: what is under way will be refused as well.
+LOWERED_CLOSE_US = 500_000
+#: A suspended account is asked for again after this.
+SUSPENDED_ASK_US = 1_000_000
+#: Rows of slots are remembered so long: a second before a call that is refused half a second after it left.
+REMEMBERED_US = 1_500_000
+REFUSALS_REMEMBERED = 256
+#: The worst rolling second is that of the running minute or the one before.
+WORST_OF_US = 60_000_000
+
+
+class Reaction(enum.IntEnum):
+    """What a refusal led to."""
+
+    NONE = 0
+    GUARD_RAISED = 1
+    PACE_LOWERED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``count`` slots, the first at ``first_us``, one each ``interval_ns``."""
+
+    first_us: int
+    count: int
+    interval_ns: int
+
+    def slot_us(self, n: int) -> int:
+        """The moment of slot ``n``, rounded down."""
+        return self.first_us + math.floor(n * self.interval_ns / 1000)
+
+    def within(self, after_us: int, before_us: int) -> int:
+        """How many of the slots lie after the one moment and before the other."""
+        first = max(0, math.floor((after_us - self.first_us) * 1000 / self.interval_ns) + 1)
+        last = min(self.count - 1, math.ceil((before_us - self.first_us) * 1000 / self.interval_ns) - 1)
+        return max(0, last - first + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """What the store remembers of an account.
 
-    ``next_us``: the next free slot. ``closed_until_us``: no slot before this (0: open). ``seen_us``: the
-    store's clock at the last change, by which a clock that was set back is noticed.
+    ``next_us``: the next free slot. ``closed_until_us``: no slot before this (0: open). ``seen_us``: the store's clock
+    at the last change, by which a clock that was set back is noticed. ``shift_us``: how far late departures have moved
+    the slots in all. ``reacted_us``: slots before this were promised before the last reaction to a refusal.
+    ``slots``, ``refusals``: since the beginning. ``worst_*``: most slots in a rolling second, of the minute that
+    began at ``worst_from_us`` and of the one before. ``suspended``: why, or "".
     """
 
     next_us: int
-    closed_until_us: int
-    seen_us: int
+    closed_until_us: int = 0
+    seen_us: int = 0
+    shift_us: int = 0
+    reacted_us: int = 0
+    slots: int = 0
+    refusals: int = 0
+    worst_now: int = 0
+    worst_before: int = 0
+    worst_from_us: int = 0
+    suspended: str = ""
+    rows: tuple[Row, ...] = ()
+    refused_us: tuple[int, ...] = ()
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a worker asks for, with what it has to tell.
+
+    Up to ``count`` slots within ``span_us`` of the first one, none sooner than ``lead_us`` (the answer's way) from now.
+    ``wait_us``: none sooner than this either, since what was promised may be unknown (the store was away, or its clock
+    was set forward). ``late_us``: so much later than its slot a call left, when ``shift_us`` was ``late_shift_us``.
+    ``guard_ns``: the guard that the worker knows, for a store that lost its memory. ``is_probe``: may have slots of a
+    suspended account.
+    """
+
+    count: int
+    span_us: int
+    lead_us: int = 0
+    wait_us: int = 0
+    late_us: int = 0
+    late_shift_us: int = 0
+    guard_ns: int = GUARD_NS_FIRST
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """``count`` slots from ``first_us`` on, one each interval; with count 0, the moment to ask again.
+    """``row.count`` slots; with 0, ``row.first_us`` is the moment to ask again.
 
     ``next_us`` is what the bucket holds after this grant: the proof that ``give_back`` wants.
     """
 
-    count: int
-    first_us: int
+    row: Row
     next_us: int
     now_us: int
+    shift_us: int
 
 
-def interval_ns(pace_per_s: float) -> int:
-    """The distance between two slots at ``pace_per_s`` calls per second, rounded up."""
-    return -int(-1e9 // pace_per_s)
+def reserve(bucket: Bucket | None, wish: Wish, *, now_us: int, limit_micro: int) -> tuple[Bucket, Grant]:
+    """Reserve slots; ``limit_micro`` is the configured limit."""
+    bucket = _remembered(bucket, now_us, wish.guard_ns)
+    shift_by_us = max(0, wish.late_shift_us + wish.late_us - bucket.shift_us)
+    bucket = replace(
+        bucket,
+        next_us=max(bucket.next_us + shift_by_us, now_us + wish.wait_us),
+        shift_us=bucket.shift_us + shift_by_us,
+    )
+    interval = interval_ns(bucket.pace, limit_micro=limit_micro, now_us=now_us)
+    if bucket.suspended and not wish.is_probe:
+        return bucket, _none_before(bucket, now_us + SUSPENDED_ASK_US, interval, now_us)
+    first_us = max(now_us + wish.lead_us, bucket.next_us, bucket.closed_until_us)
+    if first_us > now_us + max(AHEAD_US_MAX, wish.lead_us):
+        return bucket, _none_before(bucket, first_us - AHEAD_US_MAX, interval, now_us)
+    row = Row(first_us, min(wish.count, 1 + math.floor(wish.span_us * 1000 / interval)), interval)
+    bucket = _with_row(bucket, row, now_us)
+    bucket = replace(bucket, pace=after_slots(bucket.pace, row.count, limit_micro=limit_micro, now_us=now_us))
+    return bucket, Grant(row, bucket.next_us, now_us, bucket.shift_us)
 
 
-def reserve(bucket: Bucket | None, *, now_us: int, interval_ns: int, count: int, span_us: int) -> tuple[Bucket, Grant]:
-    """Reserve up to ``count`` slots that lie within ``span_us`` of the first one (the first one always does)."""
-    if bucket is None:
-        bucket = _fresh(now_us)
-    bucket = _on_clock(bucket, now_us)
-    first_us = max(now_us, bucket.next_us, bucket.closed_until_us)
-    if first_us > now_us + AHEAD_US_MAX:
-        return bucket, Grant(0, first_us - AHEAD_US_MAX, bucket.next_us, now_us)
-    granted = min(count, 1 + span_us * 1000 // interval_ns)
-    next_us = first_us - (-granted * interval_ns // 1000)
-    return replace(bucket, next_us=next_us), Grant(granted, first_us, next_us, now_us)
-
-
-def give_back(bucket: Bucket | None, *, unused_from_us: int, next_us: int) -> Bucket | None:
-    """Return the slots from ``unused_from_us`` on, if nobody has reserved behind them (``next_us`` still holds)."""
-    if bucket is None or bucket.next_us != next_us:
+def give_back(bucket: Bucket | None, *, used: int, next_us: int) -> Bucket | None:
+    """Return all but the first ``used`` slots of the last row, if it is the last (``next_us`` still holds)."""
+    if bucket is None or bucket.next_us != next_us or not bucket.rows or used >= bucket.rows[-1].count:
         return bucket
-    return replace(bucket, next_us=unused_from_us)
+    *before, row = bucket.rows
+    kept = (replace(row, count=used),) if used else ()
+    return replace(
+        bucket,
+        next_us=row.first_us + math.ceil(used * row.interval_ns / 1000),
+        rows=(*before, *kept),
+        slots=bucket.slots - (row.count - used),
+    )
 
 
-def close(bucket: Bucket | None, *, now_us: int, for_us: int) -> Bucket:
-    """No slot of the account, for anyone, before ``now_us + for_us``; a closure is never shortened."""
-    bucket = _on_clock(bucket, now_us) if bucket else _fresh(now_us)
-    return replace(bucket, closed_until_us=max(bucket.closed_until_us, now_us + for_us))
+def refuse(
+    bucket: Bucket | None, *, slot_us: int, spread_ns: int, retry_after_us: int, now_us: int, limit_micro: int
+) -> tuple[Bucket, Reaction]:
+    """React to a 429 for the call that left in the slot at ``slot_us``; ``retry_after_us`` < 0: none was given."""
+    bucket = _remembered(bucket, now_us, GUARD_NS_FIRST)
+    since_us = slot_us - SECOND_US
+    refused_us = tuple(at_us for at_us in bucket.refused_us if at_us > since_us)
+    admitted = sum(row.within(since_us, slot_us) for row in bucket.rows)
+    admitted = max(0, admitted - sum(at_us < slot_us for at_us in refused_us))
+    bucket = replace(
+        bucket,
+        refusals=bucket.refusals + 1,
+        refused_us=(*refused_us, slot_us)[-REFUSALS_REMEMBERED:],
+        closed_until_us=max(bucket.closed_until_us, now_us + retry_after_us) if retry_after_us >= 0 else
+        bucket.closed_until_us,
+    )  # fmt: skip
+    if slot_us < bucket.reacted_us and not is_sharper(bucket.pace, admitted):
+        # It left, or was promised, before the last reaction, and met what that was about.
+        return bucket, Reaction.NONE
+    if is_jitter(bucket.pace, admitted, limit_micro=limit_micro):
+        pace = raise_guard(bucket.pace, spread_ns=spread_ns, now_us=now_us)
+        close_us = math.ceil(interval_ns(pace, limit_micro=limit_micro, now_us=now_us) / 1000)
+        reaction = Reaction.GUARD_RAISED
+    else:
+        pace = cut(bucket.pace, admitted, limit_micro=limit_micro, now_us=now_us)
+        close_us, reaction = LOWERED_CLOSE_US, Reaction.PACE_LOWERED
+    # A pace of less than a call a second must not make a refusal close the account for longer than one does.
+    close_us = min(close_us, LOWERED_CLOSE_US)
+    return (
+        replace(
+            bucket,
+            pace=pace,
+            closed_until_us=max(bucket.closed_until_us, now_us + close_us),
+            reacted_us=bucket.next_us,
+        ),
+        reaction,
+    )
 
 
-def _fresh(now_us: int) -> Bucket:
-    return Bucket(next_us=now_us + FRESH_WAIT_US, closed_until_us=0, seen_us=now_us)
+def suspend(bucket: Bucket | None, reason: str, *, now_us: int) -> Bucket:
+    """No slots but for probes, until ``resume``; ``reason`` "" resumes."""
+    return replace(_remembered(bucket, now_us, GUARD_NS_FIRST), suspended=reason)
 
 
-def _on_clock(bucket: Bucket, now_us: int) -> Bucket:
-    """Move the bucket to the clock as it is: one that was set back by an hour must not close the account for one."""
+def worst_second(bucket: Bucket) -> int:
+    """The most slots in any rolling second of this minute and the one before."""
+    return max(bucket.worst_now, bucket.worst_before)
+
+
+def _none_before(bucket: Bucket, ask_us: int, interval: int, now_us: int) -> Grant:
+    return Grant(Row(ask_us, 0, interval), bucket.next_us, now_us, bucket.shift_us)
+
+
+def _with_row(bucket: Bucket, row: Row, now_us: int) -> Bucket:
+    """Take the row's slots, and count the rolling second that its last one ends."""
+    last_us = row.slot_us(row.count - 1)
+    rows = tuple(kept for kept in bucket.rows if kept.slot_us(kept.count) >= now_us - REMEMBERED_US)
+    worst = sum(kept.within(last_us - SECOND_US, last_us) for kept in rows)
+    worst += row.within(last_us - SECOND_US, last_us) + 1  # its last one itself
+    is_new_minute = now_us - bucket.worst_from_us >= WORST_OF_US
+    return replace(
+        bucket,
+        next_us=row.first_us + math.ceil(row.count * row.interval_ns / 1000),
+        rows=(*rows, row),
+        slots=bucket.slots + row.count,
+        worst_now=worst if is_new_minute else max(bucket.worst_now, worst),
+        worst_before=bucket.worst_now if is_new_minute else bucket.worst_before,
+        worst_from_us=now_us if is_new_minute else bucket.worst_from_us,
+    )
+
+
+def _remembered(bucket: Bucket | None, now_us: int, guard_ns: int) -> Bucket:
+    """The bucket on the clock as it is: one that was set back by an hour must not close the account for one."""
+    if bucket is None:
+        pace = Pace(guard_ns=guard_ns, calm_guard_ns=guard_ns)
+        return Bucket(next_us=now_us + FRESH_WAIT_US, seen_us=now_us, worst_from_us=now_us, pace=pace)
     back_us = max(0, bucket.seen_us - now_us)
-    return Bucket(
+    if not back_us:
+        return replace(bucket, seen_us=now_us)
+    pace = bucket.pace
+    return replace(
+        bucket,
         next_us=bucket.next_us - back_us,
         closed_until_us=max(0, bucket.closed_until_us - back_us),
         seen_us=now_us,
+        reacted_us=bucket.reacted_us - back_us,
+        worst_from_us=bucket.worst_from_us - back_us,
+        rows=tuple(replace(row, first_us=row.first_us - back_us) for row in bucket.rows),
+        refused_us=tuple(at_us - back_us for at_us in bucket.refused_us),
+        pace=replace(
+            pace,
+            raised_us=max(0, pace.raised_us - back_us),
+            cut_us=max(1, pace.cut_us - back_us) if pace.cut_us else 0,
+        ),
     )

@@ -29,15 +29,19 @@ class ForeignClock:
 
     _readings: deque[Reading] = field(default_factory=lambda: deque(maxlen=READINGS_MAX))
 
-    def learn(self, *, asked_at_s: float, answered_at_s: float, foreign_us: int) -> None:
-        """Take in one reading."""
+    def learn(self, *, asked_at_s: float, answered_at_s: float, foreign_us: int) -> float:
+        """Take in one reading; returns by how much the foreign clock was set since the last one (0: it was not)."""
         middle_s = (asked_at_s + answered_at_s) / 2
         reading = Reading(foreign_us / 1e6 - middle_s, (answered_at_s - asked_at_s) / 2)
+        step_s = 0.0
         if self._readings:
             best = self._best()
-            if abs(reading.ahead_s - best.ahead_s) > reading.error_s + best.error_s + STEP_S_MIN:
+            difference_s = reading.ahead_s - best.ahead_s
+            if abs(difference_s) > reading.error_s + best.error_s + STEP_S_MIN:
                 self._readings.clear()
+                step_s = difference_s
         self._readings.append(reading)
+        return step_s
 
     def own_s(self, foreign_us: int) -> float:
         """The own clock at the foreign moment ``foreign_us``; needs at least one reading."""

@@ -13,27 +13,21 @@ from typing import Any, TypeVar
 
 from worker.core.delivery import Delivery
 from worker.core.job import Job, MediaUrl, Rejected
-from worker.core.outcome import Accepted, Suspended, Throttled
+from worker.core.outcome import Accepted, Suspended, SuspendedBecause, Throttled
 from worker.core.picture import Picture
 from worker.core.settlement import SUSPENDED_WAIT_S, RequeueReason
+from worker.flow.call_times import CallTimes
 from worker.flow.lane import Lanes, ReadyJob
-from worker.flow.observations import AccountResumed, AccountSuspended, Observer, SlotTaken
+from worker.flow.observations import Observer, SlotTaken
 from worker.flow.pipeline import Pipeline
 from worker.flow.ports import Broker, Limiter, Monotonic
-from worker.flow.slots import SlotRow
+from worker.flow.slots import Slot, SlotRow
+from worker.flow.suspension import ELSEWHERE, Suspension
 from worker.flow.tasks import Tasks
 
-#: How long a 429 without Retry-After closes the account for everyone. The vendor counts by the second; a longer
-#: closure gives capacity away, a shorter one knocks again before a place is free.
-THROTTLED_CLOSE_S = 0.5
-#: A suspended account is probed after this, then after twice as long each time up to the other.
-PROBE_S_MIN, PROBE_S_MAX = 15.0, 60.0
 #: How often jobs that have waited here too long are looked for, and how soon they may come back.
 SWEEP_S = 5.0
 HELD_LONG_WAIT_S = 1.0
-#: A slot nearer than this is now: the event loop's timers do not tell finer.
-TIMER_S = 0.0005
-
 
 Result = TypeVar("Result")
 
@@ -72,10 +66,19 @@ class AccountSender:
         self._monotonic = monotonic
         self._observe = observe
         self._lanes = Lanes()
-        self._slots = SlotRow(account=account, limiter=limiter, monotonic=monotonic, observe=observe)
+        self._slots = SlotRow(
+            account=account,
+            limiter=limiter,
+            monotonic=monotonic,
+            observe=observe,
+            on_suspended=self._suspended_elsewhere,
+        )
+        self._suspension = Suspension(
+            account=account, slots=self._slots, limiter=limiter, pipeline=pipeline, observe=observe
+        )
+        limiter.on_news(account, self._hear)
+        self._call_times = CallTimes()
         self._room = asyncio.Semaphore(calls_max)
-        self._open = asyncio.Event()
-        self._open.set()
         self._is_draining = False
         self._loops = Tasks(on_failure)
         self._jobs = Tasks(on_failure)
@@ -150,7 +153,7 @@ class AccountSender:
     async def _pace(self) -> None:
         """Slot after slot: one call each."""
         while True:
-            await self._open.wait()
+            await self._suspension.opened()
             await self._lanes.filled()
             # Never call what cannot be told: the job would be handed out again, and called again.
             await self._broker.publisher_ready()
@@ -162,25 +165,18 @@ class AccountSender:
 
     async def _use_slot(self) -> bool:
         """Wait for a slot and let the next job leave in it; False when nothing left."""
-        at_s = await self._slot(wanted=len(self._lanes))
-        if self._slots.is_missed(at_s):
+        slot = await self._slots.take(wanted=len(self._lanes))
+        if slot is None:
             return False
-        is_going = self._open.is_set() and self._broker.can_publish
+        is_going = self._suspension.is_open and self._broker.can_publish
         ready = self._next_ready() if is_going else None
         if ready is None:
             self._slots.put_back()
             return False
-        now_s = self._monotonic()
-        self._observe(SlotTaken(self.account, now_s - ready.delivery.received_at_s, max(0.0, now_s - at_s)))
-        self._jobs.start(self._call(ready))
+        late_s = self._slots.left(slot)
+        self._observe(SlotTaken(self.account, self._monotonic() - ready.delivery.received_at_s, late_s))
+        self._jobs.start(self._call(ready, slot))
         return True
-
-    async def _slot(self, *, wanted: int) -> float:
-        """Wait for the next slot; returns its moment, which is now."""
-        at_s = await self._slots.take(wanted)
-        while (left_s := at_s - self._monotonic()) > TIMER_S:  # noqa: ASYNC110 - it waits for time, not for an event
-            await asyncio.sleep(left_s)  # timers may fire early: looked at again
-        return at_s
 
     def _next_ready(self) -> ReadyJob | None:
         """The next job that may still leave."""
@@ -195,8 +191,9 @@ class AccountSender:
 
     # --- Calling -----------------------------------------------------------------------------------------
 
-    async def _call(self, ready: ReadyJob) -> None:
+    async def _call(self, ready: ReadyJob, slot: Slot) -> None:
         self.underway.calling += 1
+        called_at_s = self._monotonic()
         try:
             outcome = await self._abortably(self._pipeline.call(ready))
         finally:
@@ -204,9 +201,12 @@ class AccountSender:
             self._room.release()
         match outcome:
             case Throttled(retry_after_s):
-                await self._limiter.close(self.account, THROTTLED_CLOSE_S if retry_after_s is None else retry_after_s)
+                await self._refused(slot, retry_after_s)
             case Suspended():
-                self._suspend(outcome)
+                self._suspend(outcome.because, outcome.description)
+                await self._limiter.suspend(self.account, outcome.because.value)
+            case Accepted():
+                self._call_times.note(self._monotonic() - called_at_s)
         await self._settling(self._pipeline.conclude(ready, outcome))
 
     async def _settling(self, settlement: Coroutine[Any, Any, None]) -> None:
@@ -228,28 +228,28 @@ class AccountSender:
 
     # --- Suspension --------------------------------------------------------------------------------------
 
-    def _suspend(self, suspended: Suspended) -> None:
-        if self._open.is_set() and not self._is_draining:
-            self._open.clear()
-            self._observe(AccountSuspended(self.account, suspended.because, suspended.description))
-            self._loops.start(self._wait_until_well(suspended))
+    def _suspend(self, because: SuspendedBecause, description: str) -> None:
+        if not self._is_draining and self._suspension.begin(because, description):
+            self._loops.start(self._wait_until_well())
 
-    async def _wait_until_well(self, suspended: Suspended) -> None:
+    def _suspended_elsewhere(self, reason: str) -> None:
+        self._suspend(SuspendedBecause(reason), ELSEWHERE)
+
+    async def _wait_until_well(self) -> None:
         await self._broker.pause(self.account)
         await self._put_back_received_before(float("inf"), RequeueReason.SUSPENDED, SUSPENDED_WAIT_S)
-        wait_s = PROBE_S_MIN
-        while True:
-            await asyncio.sleep(wait_s)
-            await self._slot(wanted=1)
-            match await self._pipeline.probe(self.account):
-                case Accepted():
-                    break
-                case Throttled(retry_after_s):
-                    await self._limiter.close(self.account, retry_after_s or THROTTLED_CLOSE_S)
-            wait_s = min(wait_s * 2, PROBE_S_MAX)
-        self._observe(AccountResumed(self.account, suspended.because))
-        self._open.set()
+        await self._suspension.end()
         await self._broker.consume(self.account, self._take)
+
+    def _hear(self) -> None:
+        """Another worker found the account closed, suspended, or well again."""
+        self._slots.drop()
+        self._suspension.look()
+
+    async def _refused(self, slot: Slot, retry_after_s: float | None) -> None:
+        await self._limiter.refused(
+            self.account, slot.slots, slot.n, spread_s=self._call_times.spread_s(), retry_after_s=retry_after_s
+        )
 
     # --- Jobs that wait too long -------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
+from worker.flow.ports import LimiterState
 
 
 class Operation(enum.StrEnum):
@@ -85,10 +86,12 @@ class SlotTaken:
 
 @dataclass(frozen=True, slots=True)
 class LimiterAnswered:
+    """``away_because`` is None when it did answer; ``state`` is what it said of the account then."""
+
     account: str
     duration_s: float
-    is_away: bool
-    why: str | None
+    away_because: str | None
+    state: LimiterState | None
 
 
 @dataclass(frozen=True, slots=True)

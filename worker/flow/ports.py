@@ -63,6 +63,24 @@ class PublishUnconfirmed(PublishFailed):
 
 
 @dataclass(frozen=True, slots=True)
+class LimiterState:
+    """What the limiter says of an account.
+
+    ``pace_per_s``: slots a second in force. ``guard_s``: how much longer than a second the limit's slots take.
+    ``lowered_to_per_s``: the limit that the vendor is found to keep to now; None: the configured one.
+    ``closed_for_s``: no slots for so long (0: open). ``worst_second``: most slots in a rolling second lately.
+    ``suspended``: why nothing may be sent, or "".
+    """
+
+    pace_per_s: float
+    guard_s: float
+    lowered_to_per_s: float | None
+    closed_for_s: float
+    worst_second: int
+    suspended: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slots:
     """Reserved slots at ``first_at_s + n * interval_s`` for n in 0..count-1, on the own monotonic clock.
 
@@ -72,7 +90,20 @@ class Slots:
     count: int
     first_at_s: float
     interval_s: float
+    state: LimiterState
     proof: object = None
+
+    def at_s(self, n: int) -> float:
+        """The moment of slot ``n``."""
+        return self.first_at_s + n * self.interval_s
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A call left ``by_s`` later after its slot among ``slots`` than the guard makes good."""
+
+    slots: Slots
+    by_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +114,32 @@ class LimiterAway:
 
 
 class Limiter(Protocol):
-    """Gives out an account's slots, shared by all workers."""
+    """Gives out an account's slots, shared by all workers, and hears the API's refusals for all of them."""
 
-    async def reserve(self, account: str, count: int) -> Slots | LimiterAway:
-        """Reserve up to ``count`` (at least 1) slots for ``account``."""
+    async def reserve(
+        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+    ) -> Slots | LimiterAway:
+        """Reserve up to ``count`` (at least 1) slots for ``account``; of a suspended one only for a probe.
+
+        ``late``: the latest departure since the last question, which moves the slots to come.
+        """
 
     async def give_back(self, account: str, slots: Slots, used: int) -> None:
         """Return all but the first ``used`` of ``slots``, as far as that is still useful; never fails."""
 
-    async def close(self, account: str, for_s: float) -> None:
-        """No slots of ``account`` for any worker for ``for_s``; never fails."""
+    async def refused(
+        self, account: str, slots: Slots, n: int, *, spread_s: float, retry_after_s: float | None
+    ) -> None:
+        """React, for all workers, to a 429 for the call that left in slot ``n``; never fails.
+
+        ``spread_s``: the spread of the call times lately (0: not known).
+        """
+
+    async def suspend(self, account: str, reason: str) -> None:
+        """No slots of ``account`` for any worker but for probes; ``reason`` "" ends that. Never fails."""
+
+    def on_news(self, account: str, listener: Callable[[], None]) -> None:
+        """Have ``listener`` called when promised slots of ``account`` became worthless: closed, or suspended."""
 
 
 # --- API -------------------------------------------------------------------------------------------------

@@ -3,57 +3,101 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from worker.flow.observations import LimiterAnswered, Observer
-from worker.flow.ports import Limiter, LimiterAway, Monotonic, Slots
+from worker.flow.ports import Late, Limiter, LimiterAway, Monotonic, Slots
 
 #: After an empty answer the limiter is asked again no sooner than this, and no later than the other.
 ASK_AGAIN_S_MIN = 0.005
 ASK_AGAIN_S_MAX = 5.0
 AWAY_WAIT_S = 0.25
-#: A slot is a promise about when a call leaves. One that was missed by more than this is not made up for: a late
-#: call and the on-time ones behind it would crowd into one second.
-LATE_S_MAX = 0.015
+#: A slot is a promise about when a call leaves. One that was missed by more than an interval, and by more than this,
+#: is not made up for: its call would take the place of the next one.
+LATE_S_MAX = 0.005
+#: A slot nearer than this is now: the event loop's timers do not tell finer.
+TIMER_S = 0.0005
+#: Of the guard, what our own lateness may use up; the rest is for the way to the API.
+GUARD_SHARE = 0.5
 #: How long an answer that is under way is waited for, so that its slots can be returned.
 GIVE_BACK_S_MAX = 0.2
 
 
-class SlotRow:
-    """Reserves slots for ``account`` as they are wanted, a few at a time, and hands them out in order."""
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Slot ``n`` of ``slots``: permission for one call at ``at_s`` (monotonic)."""
 
-    def __init__(self, *, account: str, limiter: Limiter, monotonic: Monotonic, observe: Observer) -> None:
+    slots: Slots
+    n: int
+
+    @property
+    def at_s(self) -> float:
+        """When the call is to leave."""
+        return self.slots.at_s(self.n)
+
+
+class SlotRow:
+    """Reserves slots for ``account`` as they are wanted, a few at a time, and hands them out in order.
+
+    ``on_suspended`` is told why when the limiter gives no slots because somebody suspended the account.
+    """
+
+    def __init__(
+        self,
+        *,
+        account: str,
+        limiter: Limiter,
+        monotonic: Monotonic,
+        observe: Observer,
+        on_suspended: Callable[[str], None],
+    ) -> None:
         self._account = account
         self._limiter = limiter
         self._monotonic = monotonic
         self._observe = observe
+        self._on_suspended = on_suspended
         self._slots: Slots | None = None
         self._used = 0
-        self._next: asyncio.Task[Slots] | None = None
+        self._next: asyncio.Task[Slots | None] | None = None
+        self._late: Late | None = None
+        #: Counts the times at which what was promised became worthless.
+        self._news = 0
 
-    async def take(self, wanted: int) -> float:
-        """The moment of the next slot (monotonic seconds), now its caller's; ``wanted`` counts the jobs waiting."""
-        while True:
-            if self._slots is None or self._used >= self._slots.count:
-                asking, self._next = self._next, None
-                self._slots = await (asking or self._reserve(wanted))
-                self._used = 0
-            at_s = self._slots.first_at_s + self._used * self._slots.interval_s
-            self._used += 1
-            if not self.is_missed(at_s):
-                break
-        left = self._slots.count - self._used
-        # Top up while slots are left, so that the question's round trip costs no capacity.
-        if self._next is None and left <= self._slots.count // 2 and wanted - 1 > left:
-            self._next = asyncio.create_task(self._reserve(wanted - 1 - left))
-        return at_s
+    async def take(self, wanted: int) -> Slot | None:
+        """Wait for the next slot, and hand it over when its moment is there; ``wanted`` counts the jobs waiting.
 
-    def is_missed(self, at_s: float) -> bool:
-        """Whether the slot at ``at_s`` has passed by too much to be used."""
-        return self._monotonic() - at_s > LATE_S_MAX
+        None when it was missed or became worthless while it was waited for, or when the account is suspended: look
+        again whether there is still anything to do.
+        """
+        slot = await self._upcoming(wanted)
+        if slot is None:
+            return None
+        news = self._news
+        while (left_s := slot.at_s - self._monotonic()) > TIMER_S:  # noqa: ASYNC110 - it waits for time, not for an event
+            await asyncio.sleep(left_s)  # timers may fire early: looked at again
+        return None if news != self._news or self._is_missed(slot) else slot
+
+    def left(self, slot: Slot) -> float:
+        """A call leaves now in ``slot``: by how many seconds it is late."""
+        late_s = max(0.0, self._monotonic() - slot.at_s)
+        over_s = late_s - slot.slots.state.guard_s * GUARD_SHARE
+        # Where many calls leave within the guard, a late one is one of many; where one does, the call a second later
+        # would come too soon after it: all that follows is moved.
+        if over_s > 0 and slot.slots.interval_s > slot.slots.state.guard_s * GUARD_SHARE:
+            late = Late(slot.slots, over_s)
+            self._late = late if self._late is None or over_s > self._late.by_s else self._late
+        return late_s
 
     def put_back(self) -> None:
         """Make the slot taken last the next one again: its caller had no use for it."""
-        self._used -= 1
+        self._used = max(0, self._used - 1)
+
+    def drop(self) -> None:
+        """Forget what was promised: the account was closed meanwhile."""
+        self._slots = None
+        self._used = 0
+        self._news += 1
 
     async def give_back(self) -> None:
         """Return what is reserved and not used, so that other workers can have it."""
@@ -63,23 +107,66 @@ class SlotRow:
             await asyncio.wait([asking], timeout=GIVE_BACK_S_MAX)
             if asking.cancel():
                 await asyncio.wait([asking])
-            if not asking.cancelled() and asking.exception() is None:
-                await self._limiter.give_back(self._account, asking.result(), 0)
+            if not asking.cancelled() and asking.exception() is None and (reserved := asking.result()) is not None:
+                await self._limiter.give_back(self._account, reserved, 0)
         slots, self._slots = self._slots, None
         if slots is not None and self._used < slots.count:
             await self._limiter.give_back(self._account, slots, self._used)
 
-    async def _reserve(self, count: int) -> Slots:
+    async def probe_slot(self) -> Slot | None:
+        """Wait for a slot for a question about a suspended account."""
+        slots = await self._reserve(1, is_probe=True)
+        if slots is None:
+            return None
+        await asyncio.sleep(slots.at_s(0) - self._monotonic())
+        return Slot(slots, 0)
+
+    async def is_suspended(self) -> bool:
+        """Whether the limiter has the account suspended."""
+        slots = await self._reserve(1)
+        if slots is None:
+            return True
+        await self._limiter.give_back(self._account, slots, 0)
+        return False
+
+    async def _upcoming(self, wanted: int) -> Slot | None:
+        """The next slot that can still be used; None when the account is suspended."""
         while True:
+            if self._slots is None or self._used >= self._slots.count:
+                asking, self._next = self._next, None
+                self._slots = await (asking or self._reserve(wanted))
+                self._used = 0
+                if self._slots is None:
+                    return None
+            slot = Slot(self._slots, self._used)
+            self._used += 1
+            if not self._is_missed(slot):
+                break
+        left = self._slots.count - self._used
+        # Top up while slots are left, so that the question's round trip costs no capacity.
+        if self._next is None and left <= self._slots.count // 2 and wanted - 1 > left:
+            self._next = asyncio.create_task(self._reserve(wanted - 1 - left))
+        return slot
+
+    def _is_missed(self, slot: Slot) -> bool:
+        return self._monotonic() - slot.at_s > max(LATE_S_MAX, slot.slots.interval_s)
+
+    async def _reserve(self, count: int, *, is_probe: bool = False) -> Slots | None:
+        while True:
+            news = self._news
+            late, self._late = self._late, None
             asked_at_s = self._monotonic()
-            answer = await self._limiter.reserve(self._account, max(1, count))
+            answer = await self._limiter.reserve(self._account, max(1, count), late=late, is_probe=is_probe)
             now_s = self._monotonic()
             match answer:
                 case LimiterAway(why):
-                    self._observe(LimiterAnswered(self._account, now_s - asked_at_s, is_away=True, why=why))
+                    self._observe(LimiterAnswered(self._account, now_s - asked_at_s, why, None))
                     await asyncio.sleep(AWAY_WAIT_S)
-                case Slots(count=granted, first_at_s=first_at_s):
-                    self._observe(LimiterAnswered(self._account, now_s - asked_at_s, is_away=False, why=None))
-                    if granted:
+                case Slots(count=granted, first_at_s=first_at_s, state=state):
+                    self._observe(LimiterAnswered(self._account, now_s - asked_at_s, None, state))
+                    if granted and news == self._news:
                         return answer
+                    if state.suspended and not is_probe:
+                        self._on_suspended(state.suspended)
+                        return None
                     await asyncio.sleep(min(max(first_at_s - now_s, ASK_AGAIN_S_MIN), ASK_AGAIN_S_MAX))

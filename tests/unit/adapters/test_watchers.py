@@ -42,9 +42,11 @@ from worker.flow.observations import (
     SlotTaken,
     Surprise,
 )
-from worker.flow.ports import CannotStart
+from worker.flow.ports import CannotStart, LimiterState
 
 #: What each observation changes: a sample's name and labels, and its value afterwards.
+OPEN = LimiterState(14.9, 0.005, None, 0.0, 15, "")
+LOWERED = LimiterState(4.5, 0.005, 5.0, 30.0, 15, "")
 EFFECTS: list[tuple[Observation, str, float]] = [
     (JobReceived("acme", redelivered=True), 'mms_jobs_received_total{account="acme",redelivered="true"}', 1),
     (
@@ -74,8 +76,14 @@ EFFECTS: list[tuple[Observation, str, float]] = [
         1,
     ),
     (SlotTaken("acme", 2.0, 0.001), 'mms_job_queue_wait_seconds_count{account="acme"}', 1),
-    (LimiterAnswered("acme", 0.001, is_away=True, why="gone"), 'mms_ratelimit_mode{mode="stopped"}', 1),
-    (LimiterAnswered("acme", 0.001, is_away=False, why=None), 'mms_ratelimit_mode{mode="shared"}', 1),
+    (LimiterAnswered("acme", 0.001, "refused", None), 'mms_ratelimit_mode{mode="stopped"}', 1),
+    (LimiterAnswered("acme", 0.001, None, OPEN), 'mms_ratelimit_mode{mode="shared"}', 1),
+    (LimiterAnswered("acme", 0.001, None, OPEN), 'mms_ratelimit_pace{account="acme"}', 14.9),
+    (LimiterAnswered("acme", 0.001, None, OPEN), 'mms_ratelimit_guard_seconds{account="acme"}', 0.005),
+    (LimiterAnswered("acme", 0.001, None, OPEN), 'mms_ratelimit_rolling_max{account="acme"}', 15),
+    (LimiterAnswered("acme", 0.001, None, OPEN), 'mms_ratelimit_closed{account="acme"}', 0),
+    (LimiterAnswered("acme", 0.001, None, LOWERED), 'mms_ratelimit_lowered{account="acme"}', 1),
+    (LimiterAnswered("acme", 0.001, None, LOWERED), 'mms_ratelimit_closed{account="acme"}', 1),
     (
         AccountSuspended("acme", SuspendedBecause.CREDIT, "no credit"),
         'mms_account_suspended{account="acme",reason="credit"}',
@@ -95,7 +103,7 @@ EFFECTS: list[tuple[Observation, str, float]] = [
 
 
 def metrics() -> Metrics:
-    return Metrics(accounts={"acme": 15.0}, pace_per_s={"acme": 14.7}, version="1.2.3", calls_max=64)
+    return Metrics(accounts={"acme": 15.0}, version="1.2.3", calls_max=64)
 
 
 def samples(of: Metrics) -> dict[str, float]:
@@ -163,10 +171,18 @@ def test_each_line_is_json_with_its_event_and_level(log: io.StringIO) -> None:
 
 def test_a_limiter_that_stays_away_is_told_once(log: io.StringIO) -> None:
     observer = LogObserver()
-    for is_away in (False, True, True, True, False):
-        observer.observe(LimiterAnswered("acme", 0.1, is_away=is_away, why="gone" if is_away else None))
+    for why in (None, "gone", "gone", "gone", None):
+        observer.observe(LimiterAnswered("acme", 0.1, why, None if why else OPEN))
     events = [orjson.loads(line)["event"] for line in log.getvalue().splitlines()]
     assert events == ["sending_stopped", "sending_resumed"]
+
+
+def test_a_limit_that_is_found_to_be_lower_is_told_once_and_so_is_its_end(log: io.StringIO) -> None:
+    observer = LogObserver()
+    for state in (OPEN, LOWERED, LOWERED, OPEN, OPEN):
+        observer.observe(LimiterAnswered("acme", 0.1, None, state))
+    lines = [orjson.loads(line) for line in log.getvalue().splitlines()]
+    assert [(line["event"], line["to_per_s"]) for line in lines] == [("limit_lowered", 5.0), ("limit_restored", None)]
 
 
 async def test_the_admin_port_serves_metrics_health_and_readiness() -> None:

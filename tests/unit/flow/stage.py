@@ -38,7 +38,7 @@ class Stage:
     """A worker, its broker, its API, and what was observed."""
 
     answer: Callable[[SeenCall], Awaitable[Reply]] = accept_at_once
-    pace_per_s: float = 10.0
+    limit_per_s: float = 10.0
     calls_max: int = 8
     prefetch: int = 128
     hold_s_max: float = 600.0
@@ -52,7 +52,7 @@ class Stage:
         started_s = loop.time()
         self.server = MemoryServer(["acme"])
         self.broker = MemoryBroker(self.server, prefetch=self.prefetch, monotonic=loop.time)
-        self.limiter = MemoryLimiter(pace_per_s={"acme": self.pace_per_s}, span_us=25_000, monotonic=loop.time)
+        self.limiter = MemoryLimiter(limit_per_s={"acme": self.limit_per_s}, span_us=25_000, monotonic=loop.time)
         self.api = MemoryApi(self.answer, monotonic=loop.time)
         pipeline = Pipeline(
             broker=self.broker,

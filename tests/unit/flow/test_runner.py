@@ -32,7 +32,7 @@ def test_every_call_under_way_is_told_and_every_other_job_stays(
     signals: int, finish_s: float, code: int, kinds: set[str]
 ) -> None:
     async def story() -> None:
-        async with Stage(answer=slow, pace_per_s=10, is_started=False) as stage:
+        async with Stage(answer=slow, limit_per_s=10, is_started=False) as stage:
             for n in range(40):
                 stage.server.publish_job("acme", job_body(f"j{n}"))
             stop = Stop()

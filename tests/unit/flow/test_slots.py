@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 from tests.virtual_time import VirtualTimeLoop, run_virtual
 from worker.adapters.memory import MemoryLimiter
-from worker.flow.ports import LimiterAway, Slots
-from worker.flow.slots import SlotRow
+from worker.flow.ports import Late, LimiterAway, Slots
+from worker.flow.slots import Slot, SlotRow
+
+#: A thousand slots take a second and the guard that every account begins with.
+FAST_S = 0.001005
 
 
 class SlowLimiter(MemoryLimiter):
@@ -17,33 +21,53 @@ class SlowLimiter(MemoryLimiter):
 
     asked = 0
 
-    async def reserve(self, account: str, count: int) -> Slots | LimiterAway:
+    async def reserve(
+        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+    ) -> Slots | LimiterAway:
         self.asked += 1
         await asyncio.sleep(0.01)
-        return await super().reserve(account, count)
+        return await super().reserve(account, count, late=late, is_probe=is_probe)
 
 
-def row_on(limiter: MemoryLimiter) -> SlotRow:
+def row_on(limiter: MemoryLimiter, suspended: list[str] | None = None) -> SlotRow:
     loop = asyncio.get_running_loop()
-    return SlotRow(account="acme", limiter=limiter, monotonic=loop.time, observe=lambda _: None)
+    told = [] if suspended is None else suspended
+    return SlotRow(
+        account="acme", limiter=limiter, monotonic=loop.time, observe=lambda _: None, on_suspended=told.append
+    )
 
 
-def slow_limiter(pace_per_s: float) -> SlowLimiter:
+def slow_limiter(limit_per_s: float) -> SlowLimiter:
     loop = asyncio.get_running_loop()
-    return SlowLimiter(pace_per_s={"acme": pace_per_s}, span_us=25_000, monotonic=loop.time)
+    return SlowLimiter(limit_per_s={"acme": limit_per_s}, span_us=25_000, monotonic=loop.time)
+
+
+async def taken(row: SlotRow, wanted: int = 1) -> Slot:
+    slot = await row.take(wanted)
+    assert slot is not None
+    return slot
 
 
 def test_the_time_a_question_takes_costs_no_capacity() -> None:
     async def story() -> None:
-        loop = asyncio.get_running_loop()
         limiter = slow_limiter(1000)
         row = row_on(limiter)
-        first_s = at_s = await row.take(500)
+        first = last = await taken(row, 500)
         for _ in range(1000):
-            at_s = await row.take(500)
-            await asyncio.sleep(max(0.0, at_s - loop.time()))
-        assert at_s - first_s == pytest.approx(1.0, abs=0.002)
+            last = await taken(row, 500)
+        assert last.at_s - first.at_s == pytest.approx(1.005, abs=0.002)
         assert limiter.asked < 50
+
+    run_virtual(story())
+
+
+def test_a_slot_is_handed_over_at_its_moment() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        row = row_on(slow_limiter(10))
+        for _ in range(5):
+            slot = await taken(row, 5)
+            assert slot.at_s == pytest.approx(loop.time(), abs=0.001)
 
     run_virtual(story())
 
@@ -51,9 +75,9 @@ def test_the_time_a_question_takes_costs_no_capacity() -> None:
 def test_a_slot_put_back_is_the_next_one() -> None:
     async def story() -> None:
         row = row_on(slow_limiter(10))
-        at_s = await row.take(1)
+        slot = await taken(row)
         row.put_back()
-        assert await row.take(1) == at_s
+        assert (await taken(row)).at_s == slot.at_s
 
     run_virtual(story())
 
@@ -63,9 +87,9 @@ def test_slots_that_passed_while_nobody_took_them_are_skipped() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         row = row_on(slow_limiter(1000))
-        at_s = await row.take(26)
-        loop.stall(at_s + 0.02 - loop.time())
-        assert await row.take(26) >= loop.time() - 0.015
+        await taken(row, 26)
+        loop.stall(0.02)
+        assert (await taken(row, 26)).at_s >= loop.time() - 0.005
 
     run_virtual(story())
 
@@ -74,8 +98,69 @@ def test_what_is_given_back_is_there_for_others_at_once() -> None:
     async def story() -> None:
         limiter = slow_limiter(1000)
         mine, others = row_on(limiter), row_on(limiter)
-        at_s = await mine.take(20)
+        slot = await taken(mine, 20)
         await mine.give_back()
-        assert await others.take(1) == pytest.approx(at_s + 0.001, abs=1e-6)
+        assert (await taken(others)).at_s - slot.at_s < 0.015  # where given back, plus the question's time
+
+    run_virtual(story())
+
+
+def test_news_make_what_was_promised_worthless() -> None:
+    async def story() -> None:
+        limiter = slow_limiter(1)
+        row = row_on(limiter)
+        limiter.on_news("acme", row.drop)
+        first = await taken(row)
+        waiting = asyncio.create_task(row.take(1))
+        await asyncio.sleep(0.5)
+        await limiter.refused("acme", first.slots, first.n, spread_s=0.0, retry_after_s=30)
+        assert await waiting is None
+        following = await taken(row)
+        assert following.at_s - first.at_s >= 30
+
+    run_virtual(story())
+
+
+def test_a_late_departure_moves_the_slots_that_follow() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        row = row_on(slow_limiter(10))
+        slots = [await taken(row, 2)]
+        loop.stall(0.05)
+        assert row.left(slots[0]) == pytest.approx(0.05, abs=0.001)
+        slots += [await taken(row, 2) for _ in range(3)]
+        gaps_s = [late.at_s - early.at_s for early, late in pairwise(slots)]
+        # All but what the guard makes good; one slot may have been reserved before.
+        assert sum(gaps_s) == pytest.approx(3 * 0.1005 + 0.05 - 0.0025, abs=0.001)
+
+    run_virtual(story())
+
+
+def test_many_calls_within_the_guard_move_nothing_when_one_of_them_is_late() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        row = row_on(slow_limiter(1000))
+        first = await taken(row, 100)
+        loop.stall(0.004)
+        row.left(first)
+        slots = [await taken(row, 100) for _ in range(60)]
+        assert slots[-1].at_s - first.at_s == pytest.approx(60 * FAST_S, abs=0.0001)
+
+    run_virtual(story())
+
+
+def test_a_suspended_account_has_no_slots_but_for_probes() -> None:
+    async def story() -> None:
+        limiter, told = slow_limiter(10), list[str]()
+        row = row_on(limiter, told)
+        await limiter.suspend("acme", "credit")
+        assert await row.take(1) is None
+        assert told == ["credit"]
+        assert await row.probe_slot() is not None
+        assert await row.is_suspended()
+        await limiter.suspend("acme", "")
+        assert not await row.is_suspended()
 
     run_virtual(story())

@@ -1,0 +1,123 @@
+"""The guard settles where jitter hardly ever refuses a call; a lowered limit is found, kept, and left again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.pace import (
+    BUDGET_SLOTS,
+    GUARD_NS_FIRST,
+    GUARD_NS_MAX,
+    GUARD_NS_MIN,
+    PLATEAU_S,
+    SPREAD_NS_MAX,
+    Pace,
+    after_slots,
+    cut,
+    interval_ns,
+    is_jitter,
+    micro,
+    raise_guard,
+    rate_micro,
+)
+
+LIMIT = micro(15)
+SECOND_US = 1_000_000
+NOW_US = 10**15
+
+
+def lowered(peak_per_s: float) -> Pace:
+    return replace(Pace(), peak_micro=micro(peak_per_s), cut_us=NOW_US)
+
+
+def rate(pace: Pace, after_s: float) -> float:
+    return rate_micro(pace, limit_micro=LIMIT, now_us=NOW_US + int(after_s * SECOND_US)) / 1e6
+
+
+def test_the_limit_takes_a_second_and_the_guard() -> None:
+    assert 15 * interval_ns(Pace(), limit_micro=LIMIT, now_us=0) == pytest.approx(1e9 + GUARD_NS_FIRST, abs=15)
+
+
+@pytest.mark.parametrize(("after_s", "per_s"), [(0, 4.5), (10, 4.9375), (PLATEAU_S, 5.0), (PLATEAU_S + 20, 9.8)])
+def test_a_lowered_pace_goes_back_to_the_peak_waits_there_and_then_beyond(after_s: float, per_s: float) -> None:
+    assert rate(lowered(5), after_s) == pytest.approx(per_s, abs=1e-5)
+
+
+def test_a_limit_that_was_raised_again_is_found_within_a_minute() -> None:
+    assert rate(lowered(5), 46) == 15
+    pace = after_slots(lowered(5), 1, limit_micro=LIMIT, now_us=NOW_US + 46 * SECOND_US)
+    assert not pace.is_lowered
+
+
+@given(peak=st.floats(0.01, 15), one_s=st.floats(0, 100), more_s=st.floats(0, 100))
+def test_a_lowered_pace_never_sinks_by_itself_and_never_passes_the_configured_limit(
+    peak: float, one_s: float, more_s: float
+) -> None:
+    pace = lowered(peak)
+    assert 0 < rate(pace, one_s) <= rate(pace, one_s + more_s) <= 15
+
+
+@pytest.mark.parametrize(
+    ("limit", "admitted", "is_it"), [(15, 15, True), (15, 13, True), (15, 12, False), (1000, 899, True), (5, 3, False)]
+)
+def test_jitter_refuses_a_call_only_behind_a_full_second(limit: float, admitted: int, *, is_it: bool) -> None:
+    assert is_jitter(Pace(), admitted, limit_micro=micro(limit)) is is_it
+
+
+def test_a_refusal_while_the_pace_is_lowered_is_never_taken_for_jitter() -> None:
+    assert not is_jitter(lowered(14), 14, limit_micro=LIMIT)
+
+
+def test_a_refusal_raises_the_guard_by_a_quarter_or_to_half_of_the_spread() -> None:
+    assert raise_guard(Pace(), spread_ns=0, now_us=NOW_US).guard_ns == GUARD_NS_FIRST * 1.25
+    assert raise_guard(Pace(), spread_ns=30_000_000, now_us=NOW_US).guard_ns == 15_000_000
+
+
+def test_two_refusals_within_the_budget_bring_it_half_of_the_way_to_the_spread() -> None:
+    once = raise_guard(Pace(), spread_ns=30_000_000, now_us=NOW_US)
+    assert raise_guard(once, spread_ns=30_000_000, now_us=NOW_US).guard_ns == 22_500_000
+    much_later = replace(once, slots_since=BUDGET_SLOTS)
+    assert raise_guard(much_later, spread_ns=30_000_000, now_us=NOW_US).guard_ns == 15_000_000 * 1.25
+
+
+def test_an_api_that_is_slow_at_times_does_not_cost_a_tenth_of_the_limit() -> None:
+    assert raise_guard(Pace(), spread_ns=10**10, now_us=NOW_US).guard_ns == SPREAD_NS_MAX // 2
+
+
+@given(refusals=st.lists(st.integers(0, 5_000), max_size=50))
+def test_the_guard_stays_within_its_bounds(refusals: list[int]) -> None:
+    pace = Pace()
+    for slots in refusals:
+        for _ in range(slots // 25):
+            pace = after_slots(pace, 25, limit_micro=LIMIT, now_us=NOW_US)
+        pace = raise_guard(pace, spread_ns=40_000_000, now_us=NOW_US)
+        assert GUARD_NS_MIN <= pace.guard_ns <= GUARD_NS_MAX
+
+
+def test_a_refusal_in_some_thousands_keeps_the_guard_where_it_is() -> None:
+    pace = Pace(guard_ns=40_000_000)
+    for _ in range(3_700):
+        pace = after_slots(pace, 1, limit_micro=LIMIT, now_us=NOW_US)
+    assert raise_guard(pace, spread_ns=0, now_us=NOW_US).guard_ns == pytest.approx(40_000_000, rel=0.01)
+
+
+def test_a_lowered_limit_takes_back_what_it_raised_the_guard_by() -> None:
+    fooled = raise_guard(Pace(), spread_ns=40_000_000, now_us=NOW_US)
+    pace = cut(fooled, 5, limit_micro=LIMIT, now_us=NOW_US + SECOND_US)
+    assert pace.guard_ns == GUARD_NS_FIRST
+    long_after = cut(fooled, 5, limit_micro=LIMIT, now_us=NOW_US + 3 * SECOND_US)
+    assert long_after.guard_ns == 20_000_000
+
+
+@pytest.mark.parametrize(("admitted", "peak"), [(12, 12), (5, 7.5), (0, 7.5), (20, 15)])
+def test_a_cut_goes_to_what_was_admitted_and_never_below_half(admitted: int, peak: float) -> None:
+    assert cut(Pace(), admitted, limit_micro=LIMIT, now_us=NOW_US).peak_micro == micro(peak)
+
+
+def test_the_guard_rests_while_the_pace_is_lowered() -> None:
+    pace = after_slots(lowered(5), 100, limit_micro=LIMIT, now_us=NOW_US)
+    assert (pace.guard_ns, pace.slots_since) == (GUARD_NS_FIRST, BUDGET_SLOTS + 100)
