@@ -7,7 +7,7 @@ RUN := .venv/bin/python
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help environment setup demo bench-pace bench-speed test check fmt lock clean
+.PHONY: help environment setup demo bench-pace bench-limit bench-speed test check fmt lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,12 +42,15 @@ lock: ## resolve requirements.lock again from pyproject.toml
 	$${index:+env UV_DEFAULT_INDEX="$$index"} "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 \
 	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
 
-clean: ## remove .venv and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, .venv-rivals and caches
+	rm -rf .venv .venv-rivals .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find worker deploy loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 bench-pace: setup ## measure how well the limit is used and kept (BENCH_ARGS="--rate 150 --json pace.json")
 	@$(RUN) -m loadtest.bench pace $(BENCH_ARGS)
+
+bench-limit: setup ## the same for all ways to count, rates and jitters, and through what others use (an hour; BENCH_ARGS="--no-rivals")
+	@$(RUN) -m loadtest.bench limit $(BENCH_ARGS)
 
 bench-speed: setup ## measure what a worker does without a limit, and what a job costs (BENCH_ARGS="--jobs 10000")
 	@$(RUN) -m loadtest.bench speed $(BENCH_ARGS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from worker.core.accounts import Account, Credentials
 from worker.core.delivery import ATTEMPTS_HEADER, Delivery, Lane
 from worker.core.job import Job
 from worker.core.picture import Picture, PictureKind
@@ -30,6 +31,10 @@ def job_body(job_id: str = "job-1", **changes: Any) -> bytes:
         "media": {"data": base64.b64encode(PNG).decode()},
     }
     return orjson.dumps({name: value for name, value in (job | changes).items() if value is not None})
+
+
+def an_account(name: str, *, limit_per_s: float = 10.0, prefetch: int = 128, app_key: str | None = None) -> Account:
+    return Account(name, limit_per_s, prefetch, Credentials(app_key or f"key-{name}", "", "basic"))
 
 
 def a_job(*, to: tuple[str, ...] = (A_NUMBER,), expires_at: datetime | None = None) -> Job:

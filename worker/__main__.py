@@ -12,7 +12,8 @@ import typer
 from worker.adapters import logs
 from worker.app import run_worker, worker_version
 from worker.commands.check import check_everything
-from worker.commands.publish import FlagJob, publish_lines, publish_one
+from worker.commands.publish import EXIT_INTERRUPTED, FlagJob, publish_lines, publish_one
+from worker.commands.status import show_status
 from worker.commands.terminal import run_async, settings_or_exit
 from worker.core.event_schema import event_schema
 from worker.core.job import job_schema
@@ -30,6 +31,7 @@ _RUN_HELP = """Run the sending worker: one process, all configured accounts.
 
 SIGTERM (or Ctrl-C) drains: calls under way end, everything else goes back to its queue.
 A second one stops at once; calls that it breaks off are held as in doubt, and told.
+SIGHUP reads the accounts again: added, removed, and changed ones.
 
 Settings come from the environment (MMS_…). The ones that most people set:
 
@@ -71,6 +73,21 @@ Exit code 0, or 2 with a list of what is wrong.
 
 \b
   mms-worker check && mms-worker run
+"""
+
+_STATUS_HELP = """Show each account at one look: limit, pace in force, share of the limit used, backlog, time to drain.
+
+Asks Redis and the broker, never the API, and changes nothing. The share is that of the last second; "worst 1 s" is the
+most calls that any rolling second of the last two minutes was given. What workers hold in hand counts as backlog; they
+tell of it every few seconds.
+Exit code 0; 1 when Redis or the broker could not be asked, 2 when the settings are wrong.
+
+[bold]Examples[/bold]
+
+\b
+  mms-worker status
+  mms-worker status --watch
+  mms-worker status --json | jq '.accounts[] | select(.state != "open")'
 """
 
 _SCHEMA_HELP = """Print the JSON Schema of a job, as producers publish it, or of an event, as the worker does.
@@ -142,6 +159,20 @@ def publish(
 def check() -> None:
     """Check that everything is reachable and permitted."""
     raise typer.Exit(run_async(check_everything(settings_or_exit())))
+
+
+@cli.command(help=_STATUS_HELP)
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every second, until interrupted.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show each account at one look."""
+    settings = settings_or_exit()
+    try:
+        raise typer.Exit(run_async(show_status(settings, is_watching=watch, is_json=as_json)))
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 @cli.command(help=_SCHEMA_HELP)

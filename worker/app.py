@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,18 +24,26 @@ from worker.adapters.admin_http import AdminServer
 from worker.adapters.http_transport import TransportLimits
 from worker.adapters.logs import LogObserver
 from worker.adapters.media import MediaFetcher
-from worker.adapters.mms_http import Credentials, MmsHttpApi
+from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.prometheus import Metrics
 from worker.adapters.rabbitmq import RabbitBroker
 from worker.adapters.rabbitmq_connection import BrokerAddress
 from worker.adapters.redis_connection import redis_client, require_redis
 from worker.adapters.redis_limiter import RedisLimiter
+from worker.adapters.redis_presence import Presence
+from worker.core.accounts import Account, Credentials
 from worker.core.topology import topology
-from worker.flow.account import AccountSender
+from worker.flow.account import AccountSender, SendLimits
+from worker.flow.drain import DrainLimits
+from worker.flow.held import HeldBytes
+from worker.flow.limiter_watch import LimiterWatch
 from worker.flow.observations import Observation, Observer, Surprise
 from worker.flow.pipeline import Pipeline, Rules, utc_now
-from worker.flow.runner import DrainLimits, Stop, before, run
-from worker.settings import Settings
+from worker.flow.reloads import Reloads, Unusable, Wanted
+from worker.flow.roster import Roster
+from worker.flow.runner import Stop, run
+from worker.flow.tasks import Tasks, before
+from worker.settings import AccountSettings, Settings, SettingsProblems, changed_settings, load
 
 #: Telling what became of broken-off calls takes this long at most; see ``runner``.
 TELL_S_MAX = 5.0
@@ -60,7 +68,10 @@ async def run_worker(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.signal)
-    limit_per_s = {account.name: account.rate_per_s for account in settings.accounts}
+    reload_asked = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+    accounts = accounts_of(settings, settings.accounts)
+    limit_per_s = {account.name: account.limit_per_s for account in accounts}
     metrics = Metrics(
         accounts=limit_per_s,
         version=worker_version(),
@@ -68,15 +79,17 @@ async def run_worker(settings: Settings) -> int:
     )
     logs = LogObserver()
 
-    observe = observer_of(metrics, logs.observe)
-
     async with AsyncExitStack() as stack:
         redis = await open_redis(settings, stack)
         limiter = RedisLimiter(redis=redis, limit_per_s=limit_per_s, monotonic=time.monotonic)
+        limiter_watch = LimiterWatch(
+            away_because=limiter.away_because, observe=observer_of(metrics, logs.observe), monotonic=time.monotonic
+        )
+        observe = observer_of(metrics, logs.observe, limiter_watch.note)
         broker = RabbitBroker(
             address=broker_address(settings),
-            topology=topology(account.name for account in settings.accounts),
-            prefetch={account.name: settings.prefetch_for(account) for account in settings.accounts},
+            topology=topology(account.name for account in accounts),
+            prefetch=settings.prefetch,
             publish_timeout_s=settings.publish_timeout_s,
             observe=observe,
             monotonic=time.monotonic,
@@ -99,11 +112,18 @@ async def run_worker(settings: Settings) -> int:
             monotonic=time.monotonic,
             wall_clock=utc_now,
         )
-        senders = [
-            AccountSender(
+        held = HeldBytes(settings.held_bytes_max)
+
+        def make_sender(account: Account) -> AccountSender:
+            return AccountSender(
                 account=account.name,
-                calls_max=settings.calls_max,
-                hold_s_max=settings.hold_s_max,
+                limits=SendLimits(
+                    recipients_max=settings.recipients_per_call_max,
+                    calls_max=settings.calls_max,
+                    prefetch=account.prefetch,
+                    hold_s_max=settings.hold_s_max,
+                ),
+                held=held,
                 pipeline=pipeline,
                 broker=broker,
                 limiter=limiter,
@@ -111,42 +131,72 @@ async def run_worker(settings: Settings) -> int:
                 observe=observe,
                 on_failure=stop.fail,
             )
-            for account in settings.accounts
-        ]
-        watch_stages(metrics, senders)
+
+        drain_limits = DrainLimits(finish_s=settings.drain_s_max, tell_s=TELL_S_MAX)
+        roster = Roster(
+            make_sender=make_sender,
+            broker=broker,
+            limiter=limiter,
+            api=api,
+            limits=drain_limits,
+            observe=observe,
+            on_failure=stop.fail,
+        )
+        reloads = Reloads(
+            roster=roster,
+            accounts=accounts,
+            # In a thread: with many accounts many files are read, and calls must not miss their slots for it.
+            load=lambda: asyncio.to_thread(lambda: wanted(settings, load(os.environ))),
+            asked=reload_asked,
+            observe=observe,
+        )
+        watch_roster(metrics, roster)
         admin = AdminServer(
             host=settings.admin_host,
             port=settings.admin_port,
             registry=metrics.registry,
-            not_ready_because=lambda: not_ready_because(broker, stop),
+            not_ready_because=lambda: not_ready_because(broker, limiter_watch, stop),
         )
         await admin.start()
         stack.push_async_callback(admin.close)
         stack.push_async_callback(broker.close)
         if not await before(stop.drain, broker.start()):
             return 0
-        await before(stop.drain, api.warm_up())
-        for watching in (watch_loop_lag(metrics), limiter.listen()):
-            stack.callback(asyncio.create_task(watching).cancel)
+        background = Tasks(stop.fail)
+        stack.push_async_callback(background.cancel)
+        presence = Presence(
+            redis=redis,
+            name=process_name(),
+            waiting=lambda: {sender.account: sender.waiting_by_lane for sender in roster.senders},
+        )
+        stack.push_async_callback(presence.leave)
+        for watching in (
+            watch_loop_lag(metrics),
+            limiter.listen(),
+            limiter_watch.keep_looking(),
+            presence.keep_telling(),
+        ):
+            background.start(watching)
         logs_adapter.started(
             version=worker_version(),
-            accounts={account.name: account.rate_per_s for account in settings.accounts},
+            accounts=limit_per_s,
             admin=f"{settings.admin_host}:{admin.port}",
         )
         # What lives for the whole run is not looked through again and again: shorter pauses, steadier slots.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         return await run(
-            senders,
+            roster,
+            reloads.serve(),
             stop=stop,
-            limits=DrainLimits(finish_s=settings.drain_s_max, tell_s=TELL_S_MAX),
+            limits=drain_limits,
             observe=observe,
             monotonic=time.monotonic,
         )
 
 
-def observer_of(metrics: Metrics, log: Observer) -> Observer:
-    """One observer of both.
+def observer_of(metrics: Metrics, *others: Observer) -> Observer:
+    """One observer of all.
 
     Whoever watches must not be able to stop what is watched: a log that nobody reads any more raises, and that
     counts as a surprise.
@@ -154,31 +204,49 @@ def observer_of(metrics: Metrics, log: Observer) -> Observer:
 
     def observe(seen: Observation) -> None:
         metrics.observe(seen)
-        try:
-            log(seen)
-        except Exception as error:  # noqa: BLE001 - see above
-            metrics.observe(Surprise("log", error))
+        for observer in others:
+            try:
+                observer(seen)
+            except Exception as error:  # noqa: BLE001 - see above
+                metrics.observe(Surprise("log", error))
 
     return observe
+
+
+def accounts_of(settings: Settings, accounts: Iterable[AccountSettings]) -> tuple[Account, ...]:
+    """``accounts`` as the flow knows them, in a worker that runs with ``settings``."""
+    return tuple(
+        Account(
+            name=account.name,
+            limit_per_s=account.rate_per_s,
+            prefetch=settings.prefetch_for(account),
+            credentials=Credentials(
+                app_key=account.app_key.get_secret_value(),
+                app_secret=account.app_secret.get_secret_value(),
+                auth=account.auth,
+            ),
+        )
+        for account in accounts
+    )
+
+
+def wanted(running: Settings, loaded: Settings | SettingsProblems) -> Wanted | Unusable:
+    """What is wanted of a worker that runs with ``running``, by what was ``loaded`` now."""
+    if isinstance(loaded, SettingsProblems):
+        return Unusable(loaded.problems)
+    return Wanted(accounts_of(running, loaded.accounts), at_next_start=changed_settings(running, loaded))
 
 
 def build_api(settings: Settings) -> MmsHttpApi:
     """The API's client, for all accounts."""
     return MmsHttpApi(
         api_url=settings.api_url,
-        credentials={
-            account.name: Credentials(
-                app_key=account.app_key.get_secret_value(),
-                app_secret=account.app_secret.get_secret_value(),
-                auth=account.auth,
-            )
-            for account in settings.accounts
-        },
+        credentials={account.name: account.credentials for account in accounts_of(settings, settings.accounts)},
         user_agent=f"mms-worker/{worker_version()}",
         ssl_context=trusting(settings.api_ca_file),
         limits=TransportLimits(
-            # One bound: a call that may run has a connection, so that nothing queues inside the pool.
-            connections_max=settings.calls_max * len(settings.accounts),
+            # One bound: a call that may run has a connection, and so has a probe, so that nothing queues in the pool.
+            connections_max=settings.calls_max + 1,
             connect_timeout_s=settings.connect_timeout_s,
             read_timeout_s=settings.read_timeout_s,
             keepalive_s=settings.api_keepalive_s,
@@ -187,11 +255,16 @@ def build_api(settings: Settings) -> MmsHttpApi:
     )
 
 
+def process_name() -> str:
+    """How this process is told from others."""
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
 def broker_address(settings: Settings) -> BrokerAddress:
     """Where the broker is, and how this process is named there."""
     return BrokerAddress(
         url=settings.amqp_url.get_secret_value(),
-        name=f"mms-worker {socket.gethostname()} {os.getpid()}",
+        name=f"mms-worker {process_name()}",
         timeout_s=settings.publish_timeout_s,
     )
 
@@ -209,18 +282,22 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
 
 
-def not_ready_because(broker: RabbitBroker, stop: Stop) -> str | None:
-    """Why this worker takes no jobs, or None."""
+def not_ready_because(broker: RabbitBroker, limiter_watch: LimiterWatch, stop: Stop) -> str | None:
+    """Why this worker takes or sends no jobs, or None."""
     if stop.drain.is_set():
         return "draining"
+    if limiter_watch.away_because is not None:
+        return f"Redis gives no slots ({limiter_watch.away_because})"
     return broker.not_ready_because
 
 
-def watch_stages(metrics: Metrics, senders: list[AccountSender]) -> None:
-    """Export how many jobs are in which stage."""
+def watch_roster(metrics: Metrics, roster: Roster) -> None:
+    """Export how many jobs are in which stage, and how many accounts are missing."""
 
     def total(of: Callable[[AccountSender], int]) -> Callable[[], int]:
-        return lambda: sum(map(of, senders))
+        return lambda: sum(map(of, roster.senders))
+
+    metrics.watch_lacking(lambda: len(roster.lacking))
 
     metrics.watch_stage("preparing", total(lambda sender: sender.underway.preparing))
     metrics.watch_stage("waiting", total(lambda sender: sender.waiting))

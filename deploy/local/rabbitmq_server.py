@@ -168,6 +168,8 @@ class RabbitMQ(PrivateServer):
             *("-start_epmd", "false"),
             *("-kernel", "inet_dist_use_interface", "{127,0,0,1}"),
             *("+S", f"{SCHEDULERS}:{SCHEDULERS}"),
+            # Schedulers that spin while they wait for work would take the cores from whoever else runs here.
+            *("+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"),
             *self._quick_code_path(),
         ]
         return {

@@ -1,6 +1,7 @@
-"""Two measurements that anyone can repeat on one machine: how well the limit is kept, and what a job costs.
+"""Measurements that anyone can repeat on one machine: how well the limit is kept, and what a job costs.
 
-`pace`: several workers with a backlog against a limit, judged by the simulator's ledger. `speed`: the limit lifted,
-what a worker does in its steady state, and what a job costs each process. Both work from outside, through the
+`pace`: several workers with a backlog against a limit, judged by the simulator's ledger. `limit`: the same over all
+ways to count, rates and jitters, with changes of the limit, and through what others use. `speed`: the limit lifted,
+what a worker does in its steady state, and what a job costs each process. All work from outside, through the
 worker's fixed interfaces (settings, jobs, metrics), and import nothing of it.
 """

@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench pace|speed`: see the package."""
+"""`python -m loadtest.bench pace|limit|speed`: see the package."""
 
 import sys
 from dataclasses import asdict
@@ -10,6 +10,10 @@ from rich.console import Console
 from deploy.local import ServerError
 from loadtest.bench.circumstances import Circumstances, Versions, circumstances
 from loadtest.bench.failure import NotMeasuredError
+from loadtest.bench.limit.options import LimitOptions
+from loadtest.bench.limit.report import draw_limit, limit_result
+from loadtest.bench.limit.rivals_environment import rival_versions
+from loadtest.bench.limit.run import measure_limit
 from loadtest.bench.options import PaceOptions, SpeedOptions, read_options
 from loadtest.bench.pace import measure_pace
 from loadtest.bench.processes import require_proc
@@ -39,23 +43,30 @@ def main(arguments: list[str] | None = None) -> int:
     unwind_on_signals()
     try:
         require_proc()
-        _measure(options, circumstances(told, seed=options.seed), console)
+        is_complete = _measure(options, circumstances(told, seed=options.seed), console)
     except KeyboardInterrupt:
         console.print("Interrupted: everything was stopped and removed.")
         return EXIT_INTERRUPTED
     except FAILURES as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
         return EXIT_NOT_MEASURED if isinstance(error, NotMeasuredError) else EXIT_CANNOT_RUN
-    return 0
+    return 0 if is_complete else EXIT_NOT_MEASURED
 
 
-def _measure(options: PaceOptions | SpeedOptions, seen: Circumstances, console: Console) -> None:
+def _measure(options: PaceOptions | LimitOptions | SpeedOptions, seen: Circumstances, console: Console) -> bool:
+    """Whether all that was asked for was measured."""
     told: object
+    is_complete = True
     match options:
         case PaceOptions():
             figures, versions = measure_pace(options, console)
             draw_pace(console, options, figures)
             told = asdict(figures)
+        case LimitOptions():
+            outcomes, versions = measure_limit(options, console)
+            draw_limit(console, outcomes)
+            told = limit_result(outcomes, rival_versions())
+            is_complete = all(one.figures is not None for one in outcomes)
         case SpeedOptions():
             rows, versions = _measure_speeds(options, console)
             draw_speed(console, options, rows)
@@ -63,6 +74,7 @@ def _measure(options: PaceOptions | SpeedOptions, seen: Circumstances, console: 
     draw_circumstances(console, seen, versions)
     if options.json_file is not None:
         _write(options.json_file, result(options, seen, versions, told))
+    return is_complete
 
 
 def _measure_speeds(options: SpeedOptions, console: Console) -> tuple[list[SpeedFigures], Versions]:

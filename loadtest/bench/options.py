@@ -1,11 +1,13 @@
 """The measurements' options."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from loadtest.bench.limit.options import LimitOptions, add_limit, limit_options
+from loadtest.bench.option_types import milliseconds, new_file, whole
 from loadtest.command_line import OneSentenceParser
 from loadtest.simulator.limit import Window
 
@@ -15,19 +17,20 @@ PROGRAM = "python -m loadtest.bench"
 RATE_PER_S_MAX = 10_000
 WORKERS_MAX = 64
 SECONDS_MAX = 3_600
-LATENCY_MS_MAX = 10_000
 JOBS_MIN, JOBS_MAX = 1_000, 1_000_000
 RECIPIENTS_MAX = 1_000
 SEED_MAX = 2**31 - 1
 
 DESCRIPTION = """\
-Two measurements on this machine, with private servers and the simulator of the API: `pace`, how well workers with a
-backlog use the limit and keep it; `speed`, what a worker does when no limit holds it up, and what a job costs.
+Measurements on this machine, with private servers and the simulator of the API: `pace`, how well workers with a
+backlog use the limit and keep it; `limit`, the same for every way to count, rate and jitter, and for what others use;
+`speed`, what a worker does when no limit holds it up, and what a job costs.
 """
 EXAMPLES = f"""\
 examples:
   {PROGRAM} pace
   {PROGRAM} pace --rate 150 --window calendar --spread-ms 10 --json pace.json
+  {PROGRAM} limit --rates 15 --windows rolling --no-rivals --json limit.json
   {PROGRAM} speed --jobs 10000 --picture url
 
 exit code: 0 when it was measured, whatever the figures; 1 when it could not be measured; 2 when it could not be set
@@ -62,7 +65,7 @@ class SpeedOptions:
     json_file: Path | None
 
 
-def read_options(arguments: Sequence[str]) -> PaceOptions | SpeedOptions:
+def read_options(arguments: Sequence[str]) -> PaceOptions | LimitOptions | SpeedOptions:
     """Read the command line; leaves with exit code 2 and one sentence when it is wrong."""
     parser = OneSentenceParser(
         prog=PROGRAM,
@@ -70,12 +73,13 @@ def read_options(arguments: Sequence[str]) -> PaceOptions | SpeedOptions:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    both = OneSentenceParser(add_help=False)
-    both.add_argument("--seed", type=_whole(0, SEED_MAX), default=1, help="of the picture and the latency (default 1)")
-    both.add_argument("--json", type=_new_file, metavar="FILE", help="write the result there, too")
-    measurements = parser.add_subparsers(dest="measurement", required=True, metavar="pace|speed")
-    _add_pace(measurements.add_parser("pace", parents=[both], help="how well the limit is used and kept"))
-    _add_speed(measurements.add_parser("speed", parents=[both], help="how fast without a limit, at what cost"))
+    shared = OneSentenceParser(add_help=False)
+    shared.add_argument("--seed", type=whole(0, SEED_MAX), default=1, help="of the picture and the latency (default 1)")
+    shared.add_argument("--json", type=new_file, metavar="FILE", help="write the result there, too")
+    measurements = parser.add_subparsers(dest="measurement", required=True, metavar="pace|limit|speed")
+    _add_pace(measurements.add_parser("pace", parents=[shared], help="how well the limit is used and kept"))
+    add_limit(measurements.add_parser("limit", parents=[shared], help="the same for all kinds, and for others"))
+    _add_speed(measurements.add_parser("speed", parents=[shared], help="how fast without a limit, at what cost"))
     told = parser.parse_args(arguments)
     if told.measurement == "pace":
         return PaceOptions(
@@ -88,6 +92,11 @@ def read_options(arguments: Sequence[str]) -> PaceOptions | SpeedOptions:
             seed=told.seed,
             json_file=told.json,
         )
+    if told.measurement == "limit":
+        options = limit_options(told)
+        if not options.parts:
+            parser.error("--no-rivals leaves nothing of --parts to be measured")
+        return options
     return SpeedOptions(
         jobs=told.jobs,
         pictures=get_args(PictureBy) if told.picture == "both" else (told.picture,),
@@ -101,53 +110,23 @@ def read_options(arguments: Sequence[str]) -> PaceOptions | SpeedOptions:
 
 def _add_pace(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--rate", type=_whole(1, RATE_PER_S_MAX), default=15, help="calls a second that the API allows (default 15)")
-    add("--workers", type=_whole(1, WORKERS_MAX), default=4, help="worker processes (default 4)")
-    add("--seconds", type=_whole(1, SECONDS_MAX), default=60, help="how long to measure (default 60)")
+    add("--rate", type=whole(1, RATE_PER_S_MAX), default=15, help="calls a second that the API allows (default 15)")
+    add("--workers", type=whole(1, WORKERS_MAX), default=4, help="worker processes (default 4)")
+    add("--seconds", type=whole(1, SECONDS_MAX), default=60, help="how long to measure (default 60)")
     add("--window", choices=get_args(Window), default="rolling", help="how the API counts (default rolling)")
-    add("--spread-ms", type=_milliseconds, default=0.0, help="jitter on the way to the API, 0 to this (default 0)")
-    add("--latency-ms", type=_milliseconds, default=20.0, help="of an answer, half as much either way (default 20)")
+    add("--spread-ms", type=milliseconds, default=0.0, help="jitter on the way to the API, 0 to this (default 0)")
+    add("--latency-ms", type=milliseconds, default=20.0, help="of an answer, half as much either way (default 20)")
 
 
 def _add_speed(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--jobs", type=_whole(JOBS_MIN, JOBS_MAX), default=20_000, help="how many to publish (default 20000)")
+    add("--jobs", type=whole(JOBS_MIN, JOBS_MAX), default=20_000, help="how many to publish (default 20000)")
     add(
         "--picture",
         choices=(*get_args(PictureBy), "both"),
         default="both",
         help="20 KB by an address, in the job, or one after the other (default both)",
     )
-    add("--workers", type=_whole(1, WORKERS_MAX), default=1, help="worker processes (default 1)")
-    add("--recipients", type=_whole(1, RECIPIENTS_MAX), default=1, help="of each job (default 1)")
-    add("--latency-ms", type=_milliseconds, default=5.0, help="of an answer, half as much either way (default 5)")
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, not {text!r}")
-        return number
-
-    return read
-
-
-def _milliseconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= LATENCY_MS_MAX:
-        raise argparse.ArgumentTypeError(f"must be from 0 to {LATENCY_MS_MAX} ms, not {text!r}")
-    return number
-
-
-def _new_file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"no file can be written at {text!r}: name one in a folder that exists")
-    return path
+    add("--workers", type=whole(1, WORKERS_MAX), default=1, help="worker processes (default 1)")
+    add("--recipients", type=whole(1, RECIPIENTS_MAX), default=1, help="of each job (default 1)")
+    add("--latency-ms", type=milliseconds, default=5.0, help="of an answer, half as much either way (default 5)")

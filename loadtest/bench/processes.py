@@ -1,6 +1,7 @@
 """What processes of this machine have used, from Linux's /proc."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.bench.failure import NotMeasuredError
@@ -8,7 +9,7 @@ from loadtest.failure import LoadTestError
 
 PROC = Path("/proc")
 BYTES_PER_KB = 1_024
-_USER_TICKS_AT, _SYSTEM_TICKS_AT = 11, 12  # in `stat`, counted after the name
+_SESSION_AT, _USER_TICKS_AT, _SYSTEM_TICKS_AT = 3, 11, 12  # in `stat`, counted after the name
 
 
 def require_proc() -> None:
@@ -44,3 +45,47 @@ def _read(pid: int, name: str) -> str:
         return (PROC / str(pid) / name).read_text()
     except OSError as error:
         raise NotMeasuredError(f"What process {pid} uses cannot be read ({error.strerror}): it has ended.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class MachineTicks:
+    """What all cores have done since the start."""
+
+    busy: int
+    idle: int
+
+    def busy_share(self, later: "MachineTicks") -> float:
+        """The share of all cores that was busy from this moment to a later one; 0 for no time at all."""
+        busy, idle = later.busy - self.busy, later.idle - self.idle
+        return busy / (busy + idle) if busy + idle else 0.0
+
+
+def machine_ticks() -> MachineTicks:
+    """Of all cores together, by everything on the machine."""
+    return machine_ticks_in((PROC / "stat").read_text())
+
+
+def machine_ticks_in(stat: str) -> MachineTicks:
+    """Out of the first line of /proc/stat. Waiting for a disk counts as idle; guests are in the user's time already."""
+    ticks = [int(field) for field in stat.partition("\n")[0].split()[1:9]]
+    idle = sum(ticks[3:5])
+    return MachineTicks(busy=sum(ticks) - idle, idle=idle)
+
+
+def cpu_s_of_session(session: int) -> float:
+    """The same as `cpu_s`, of all processes of a session that run now."""
+    stats = (_read_or_none(entry) for entry in PROC.glob("[0-9]*/stat"))
+    ticks = sum(cpu_ticks_in(stat) for stat in stats if stat and session_in(stat) == session)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def session_in(stat: str) -> int:
+    """The session in the text of a process's `stat`."""
+    return int(stat.rpartition(")")[2].split()[_SESSION_AT])
+
+
+def _read_or_none(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None  # it ended a moment ago

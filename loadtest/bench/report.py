@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtest.bench.circumstances import Circumstances, Versions
+from loadtest.bench.limit.options import LimitOptions
 from loadtest.bench.options import PaceOptions, SpeedOptions
 from loadtest.bench.pace import PaceFigures, best_share
 from loadtest.bench.speed import SpeedFigures
 
+MEASUREMENTS: dict[type, str] = {PaceOptions: "pace", LimitOptions: "limit", SpeedOptions: "speed"}
 BYTES_PER_MB = 1_000_000
 COST_TITLES = {"worker": "worker", "simulator": "simulator", "rabbitmq": "RabbitMQ", "redis": "Redis"}
 
@@ -101,11 +103,11 @@ def draw_circumstances(console: Console, seen: Circumstances, versions: Versions
 
 
 def result(
-    options: PaceOptions | SpeedOptions, seen: Circumstances, versions: Versions, figures: object
+    options: PaceOptions | LimitOptions | SpeedOptions, seen: Circumstances, versions: Versions, figures: object
 ) -> dict[str, Any]:
     """The whole result, as JSON has it. `figures` is a dictionary, or a list of them."""
     return {
-        "measurement": "pace" if isinstance(options, PaceOptions) else "speed",
+        "measurement": MEASUREMENTS[type(options)],
         "circumstances": asdict(seen) | {"versions": asdict(versions)},
         "options": {name: value for name, value in asdict(options).items() if name != "json_file"},
         "figures": figures,

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,22 +71,36 @@ def publish_backlog(
         worker.ask_to_stop()
         worker.wait_until_stopped()
     with CountedStep(console, "publishing", count) as bar:
-        return asyncio.run(_publish(system.broker.url, jobs, bar))
+        return publish(system.broker.url, jobs, bar.show)
 
 
-async def _publish(url: str, jobs: Iterable[BenchJob], bar: CountedStep) -> str:
+def publish(url: str, jobs: Iterable[BenchJob], on_count: Callable[[int], None], *, queue: str | None = None) -> str:
+    """Publish all to the exchange of jobs, or to a queue of that name; the broker's version.
+
+    `on_count` is told how many are under way or done, now and then. Raises LoadTestError.
+    """
+    return asyncio.run(_publish(url, jobs, on_count, queue))
+
+
+async def _publish(url: str, jobs: Iterable[BenchJob], on_count: Callable[[int], None], queue: str | None) -> str:
     published = 0
 
     def note(_name: str) -> None:
         nonlocal published
         published += 1
         if published % 100 == 0:
-            bar.show(published)
+            on_count(published)
 
     try:
         async with await aio_pika.connect(url, timeout=ANSWER_S_MAX) as connection:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            await publish_all(await channel.get_exchange(JOBS_EXCHANGE), jobs, note)
+            if queue is None:
+                exchange = await channel.get_exchange(JOBS_EXCHANGE)
+            else:
+                # As most declare it: durable, and of the kind that the broker takes when nothing is said.
+                await channel.declare_queue(queue, durable=True)
+                exchange = channel.default_exchange
+            await publish_all(exchange, jobs, note)
             transport = connection.transport
             told = {} if transport is None else transport.connection.server_properties
     except (AMQPError, OSError, TimeoutError) as error:

@@ -98,7 +98,7 @@ async def rabbit(amqp_url: str, seen: list[Observation] | None = None, timeout_s
     broker = RabbitBroker(
         address=BrokerAddress(url=amqp_url, name="test", timeout_s=timeout_s),
         topology=topology(ACCOUNTS),
-        prefetch=dict.fromkeys(ACCOUNTS, 10),
+        prefetch=10,
         publish_timeout_s=timeout_s,
         observe=(seen if seen is not None else []).append,
         monotonic=time.monotonic,
@@ -195,6 +195,46 @@ async def test_a_paused_account_takes_nothing_and_the_others_go_on(stand: Stand)
     assert (await taken.next()).body == b"waits"
 
 
+async def test_what_is_in_hand_when_an_account_is_paused_stays_ours_and_does_not_come_again(stand: Stand) -> None:
+    taken = Taken()
+    for n in range(15):
+        await stand.outside.publish_job("acme", b"%d" % n)
+    await stand.broker.consume("acme", taken)
+    held = [await taken.next() for _ in range(10)]
+    for _ in range(3):
+        await stand.broker.pause("acme")
+        await stand.broker.consume("acme", taken)
+    assert all(stand.broker.is_ours(delivery) for delivery in held)
+    for delivery in held:
+        await stand.broker.ack(delivery)
+    held += [await taken.next() for _ in range(5)]
+    assert [delivery.body for delivery in held] == [b"%d" % n for n in range(15)]
+    assert not any(delivery.redelivered for delivery in held)
+    assert await taken.nothing()
+
+
+async def test_fewer_are_handed_over_when_fewer_are_asked_for(stand: Stand) -> None:
+    taken = Taken()
+    for n in range(6):
+        await stand.outside.publish_job("acme", b"%d" % n)
+    await stand.broker.consume("acme", taken, per_queue_max=2)
+    held = [await taken.next(), await taken.next()]
+    assert await taken.nothing()
+    await stand.broker.pause("acme")
+    for delivery in held:
+        await stand.broker.ack(delivery)
+    await stand.broker.consume("acme", taken)
+    assert [(await taken.next()).body for _ in range(4)] == [b"2", b"3", b"4", b"5"]
+
+
+async def test_publications_made_together_are_confirmed_each_and_keep_their_order(stand: Stand) -> None:
+    letters = [Publication("", "mms.dead", b"%d" % n, {"x-mms-attempts": n}) for n in range(200)]
+    confirms = stand.broker.publish_many(letters)
+    assert await asyncio.gather(*confirms) == [None] * 200
+    assert await stand.outside.bodies("mms.dead", 200) == [letter.body for letter in letters]
+    assert stand.broker.publish_many([]) == []
+
+
 async def test_a_job_put_back_comes_again_to_its_own_lane_after_the_delay(stand: Stand) -> None:
     taken = Taken()
     await stand.broker.consume("acme", taken)
@@ -247,6 +287,54 @@ async def test_a_publication_that_no_queue_takes_is_not_confirmed_and_the_queue_
             await broker.publisher_ready()
         await broker.publish(letter)
         assert (await (await channel.get_queue("mms.dead")).get(timeout=5)).body == b"x"
+    await broker.close()
+
+
+async def test_of_publications_made_together_each_fails_on_its_own(amqp_url: str) -> None:
+    """What cannot be routed ends the connection; whatever counts as confirmed is there all the same."""
+    broker = await rabbit(amqp_url)
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete("mms.in_doubt")
+        letters = [Publication("", "mms.in_doubt" if n == 20 else "mms.dead", b"%d" % n, {}) for n in range(40)]
+        confirms = broker.publish_many(letters)
+        await asyncio.wait(confirms, timeout=10)
+        failed = {letter.body for letter, confirm in zip(letters, confirms, strict=True) if confirm.exception()}
+        assert b"20" in failed
+        assert isinstance(confirms[20].exception(), PublishFailed)
+        queue = await channel.get_queue("mms.dead", ensure=False)
+        there = {message.body for _ in letters if (message := await queue.get(fail=False)) is not None}
+        assert {letter.body for letter in letters} - failed <= there
+    await broker.close()
+
+
+async def test_publications_under_way_fail_when_their_connection_ends_and_at_once_while_there_is_none(
+    amqp_url: str,
+) -> None:
+    broker = await rabbit(amqp_url)
+    confirms = broker.publish_many([Publication("", "mms.dead", b"x", {}) for _ in range(50)])
+    broker._publisher.link.end("a test broke it")
+    await broker._publisher.link.close()
+    done, waiting = await asyncio.wait(confirms, timeout=10)
+    assert not waiting
+    assert all(isinstance(confirm.exception(), PublishFailed | None) for confirm in done)
+    (confirm,) = broker.publish_many([Publication("", "mms.dead", b"y", {})])
+    with pytest.raises(PublishFailed):
+        await confirm
+    async with asyncio.timeout(10):
+        await broker.publisher_ready()
+    await asyncio.gather(*broker.publish_many([Publication("", "mms.dead", b"z", {}) for _ in range(3)]))
+    await broker.close()
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 131_063, 131_064, 131_065, 1_600_000])
+async def test_bodies_of_any_size_go_through_whole(amqp_url: str, size_bytes: int) -> None:
+    broker = await rabbit(amqp_url)
+    taken = Taken()
+    await broker.consume("acme", taken)
+    body = (b"0123456789" * (size_bytes // 10 + 1))[:size_bytes]
+    await asyncio.gather(*broker.publish_many([Publication(JOBS_EXCHANGE, "acme", body, {}) for _ in range(3)]))
+    assert [(await taken.next()).body for _ in range(3)] == [body] * 3
     await broker.close()
 
 

@@ -229,6 +229,7 @@ a_question = st.tuples(
     st.sampled_from([0, 0, 1_000_000]),  # wait
     st.integers(0, 50_000),  # late
     st.booleans(),  # by the present shift, or by an old one
+    st.integers(0, 1_000),  # jobs that left
     st.sampled_from([GUARD_NS_FIRST, 40_000_000]),  # the guard it knows
     st.sampled_from([0, 0, 1]),  # a probe
 )
@@ -275,10 +276,10 @@ def test_the_script_and_its_twin_agree_on_every_story(twin_redis: SyncRedis, sto
     for step_us, (command, *details) in story:
         now_us += step_us
         if command == "reserve":
-            count, span, lead, wait, late, is_present, guard_ns, is_probe = details
+            count, span, lead, wait, late, is_present, jobs, guard_ns, is_probe = details
             shift_us = bucket.shift_us if bucket and is_present else 0
-            said = ask("reserve", limit_micro, count, span, lead, wait, late, shift_us, guard_ns, is_probe)
-            wish = Wish(count, span, lead, wait, late, shift_us, guard_ns, bool(is_probe))
+            said = ask("reserve", limit_micro, count, span, lead, wait, late, shift_us, jobs, guard_ns, is_probe)
+            wish = Wish(count, span, lead, wait, late, shift_us, jobs, guard_ns, bool(is_probe))
             bucket, grant = reserve(bucket, wish, now_us=now_us, limit_micro=limit_micro)
             row = grant.row
             assert said[:6] == [row.count, row.first_us, row.interval_ns, grant.next_us, now_us, grant.shift_us]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import ssl
 from collections.abc import AsyncIterator
@@ -15,7 +16,9 @@ from loadtest.simulator.faults import Fault, FaultKind
 from loadtest.simulator.server import Simulator
 from tests.jobs import A_PICTURE
 from worker.adapters.http_transport import TransportLimits
-from worker.adapters.mms_http import Credentials, MmsHttpApi
+from worker.adapters.mms_http import MmsHttpApi
+from worker.core.accounts import Credentials
+from worker.core.batch import CallContent
 from worker.core.outcome import (
     Accepted,
     InDoubt,
@@ -28,7 +31,6 @@ from worker.core.outcome import (
     classify,
     classify_account,
 )
-from worker.flow.ports import CallContent
 
 NUMBERS = ("+61400000001", "+61400000002")
 CONTENT = CallContent(subject="Grüße", text="Zeile 1\r\nZeile 2 🎁 مرحبا", picture=A_PICTURE)
@@ -95,9 +97,10 @@ async def test_an_account_is_asked_for(simulator: Simulator) -> None:
 
 async def test_connections_are_open_before_the_first_call(simulator: Simulator) -> None:
     async with api_of(simulator) as api:
-        await api.warm_up()
-        assert len(api._transport._connector._conns) == 1  # one host
-        assert sum(map(len, api._transport._connector._conns.values())) == 2
+        await api.warm_up("acme", calls_per_s=15)
+        connector = api._clients["acme"].transport._connector
+        assert len(connector._conns) == 1  # one host
+        assert sum(map(len, connector._conns.values())) == 2
         assert simulator.ledger.calls() == []
 
 
@@ -146,3 +149,29 @@ async def test_a_closed_door_is_not_sent(simulator: Simulator) -> None:
         reply = await api.send("acme", CONTENT, NUMBERS)
         assert isinstance(reply, NeverLeft)
         assert isinstance(classify(reply), NotSent)
+
+
+async def test_the_next_call_uses_a_changed_key_on_the_same_connection(simulator: Simulator) -> None:
+    async with api_of(simulator) as api:
+        assert isinstance(await send(api), Accepted)
+        transport = api._clients["acme"].transport
+        api.set_credentials("acme", Credentials("key-2", "", "appkey"))
+        assert isinstance(await send(api), Accepted)
+        assert isinstance(classify_account(await api.account("acme")), Accepted)
+        assert [one.account for one in simulator.ledger.accepted()] == ["key-1", "key-1", "key-2", "key-2"]
+        assert api._clients["acme"].transport is transport
+
+
+async def test_an_added_account_has_connections_of_its_own_and_a_forgotten_one_none(simulator: Simulator) -> None:
+    async with api_of(simulator) as api:
+        api.set_credentials("other", Credentials("key-2", "", "basic"))
+        simulator.add_fault(Fault(kind="never", account="key-1", count=4))
+        hanging = [asyncio.create_task(send(api)) for _ in range(4)]  # all connections of the account
+        await asyncio.sleep(0.1)
+        assert isinstance(classify(await api.send("other", CONTENT, NUMBERS)), Accepted)
+        assert all(isinstance(outcome, InDoubt) for outcome in await asyncio.gather(*hanging))
+        other = api._clients["other"].transport
+        await api.forget("other")
+        await api.forget("other")
+        assert other._connector.closed
+        assert isinstance(await send(api), Accepted)

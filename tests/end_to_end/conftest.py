@@ -158,6 +158,14 @@ class Upstream:
             told.setdefault(event["data"]["job_id"], []).append(event["type"].removeprefix("mms.job."))
         return told
 
+    async def declare(self, queue: str) -> None:
+        """Declare ``queue`` in a way that the worker does not."""
+        await self._channel.declare_queue(queue, durable=True)
+
+    async def delete(self, queue: str) -> None:
+        """Delete ``queue``."""
+        await self._channel.queue_delete(queue)
+
     async def waiting(self, queue: str) -> list[AbstractIncomingMessage]:
         """Take what waits in ``queue``."""
         declared = await self._channel.get_queue(queue, ensure=False)

@@ -21,6 +21,8 @@ from yarl import URL
 
 #: An answer to 1,000 recipients echoes the text (1,000 characters, escaped) each time; more than this is no answer.
 ANSWER_BYTES_MAX = 16_000_000
+#: A connection that is not open within this is no longer opened ahead: whoever needs it opens it.
+AHEAD_S_MAX = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,18 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def connect_ahead(self, url: str, count: int) -> int:
-        """Open up to ``count`` connections and leave them idle in the pool; returns how many there are.
+        """Open up to ``count`` (at least 1) connections and leave them idle in the pool; returns how many there are.
 
         Nothing is sent on them, so this counts against no limit. Never fails: the first call says what is wrong.
         """
         target = aiohttp.ClientRequest("GET", URL(url), loop=asyncio.get_running_loop())
-        opening = (self._connector.connect(target, [], self._timeout) for _ in range(count))
-        opened = await asyncio.gather(*opening, return_exceptions=True)
+        opening = [asyncio.ensure_future(self._connector.connect(target, [], self._timeout)) for _ in range(count)]
+        try:
+            await asyncio.wait(opening, timeout=AHEAD_S_MAX)
+        finally:
+            for one in opening:
+                one.cancel()
+            opened = await asyncio.gather(*opening, return_exceptions=True)
         connections = [connection for connection in opened if not isinstance(connection, BaseException)]
         for connection in connections:
             connection.release()

@@ -9,9 +9,13 @@ from typing import Literal
 
 import structlog
 
+from worker.core.accounts import AccountsChange
 from worker.core.settlement import End
 from worker.flow.observations import (
+    AccountLeft,
+    AccountNotStarted,
     AccountResumed,
+    AccountsChanged,
     AccountSuspended,
     BrokerBlocked,
     BrokerConnected,
@@ -25,6 +29,8 @@ from worker.flow.observations import (
     LimiterAnswered,
     Observation,
     Published,
+    ReloadApplied,
+    ReloadRefused,
     SlotTaken,
     Surprise,
 )
@@ -85,6 +91,17 @@ class LogObserver:
                 log.error("account_suspended", account=account, reason=because.value, description=description)
             case AccountResumed(account, because):
                 log.info("account_resumed", account=account, reason=because.value)
+            case AccountNotStarted(account, why):
+                log.error("account_not_started", account=account, why=why)
+            case AccountLeft(account):
+                self._lowered.discard(account)
+                log.info("account_left", account=account)
+            case AccountsChanged(change):
+                log.info("accounts_changed", **_names(change))
+            case ReloadApplied(at_next_start=(_, *_) as names):
+                log.warning("settings_changed", settings=list(names), takes_effect="at the next start")
+            case ReloadRefused(problems):
+                log.error("reload_refused", problems=list(problems), so="nothing changed")
             case BrokerConnected(role):
                 log.info("broker_connected", role=role.value)
             case BrokerLost(role, why):
@@ -100,14 +117,13 @@ class LogObserver:
             case _:
                 pass
 
-
     def _limiter_answered(self, seen: LimiterAnswered) -> None:
         is_away = seen.away_because is not None
         if is_away != self._is_limiter_away:
             self._is_limiter_away = is_away
             event = "sending_stopped" if is_away else "sending_resumed"
             self._log.warning(event, because="limiter", why=seen.away_because)
-        if seen.state is None:
+        if seen.state is None or seen.account is None:
             return
         is_lowered = seen.state.lowered_to_per_s is not None
         if is_lowered is not (seen.account in self._lowered):
@@ -120,3 +136,11 @@ class LogObserver:
 
 def _of_job(seen: JobFinished) -> dict[str, object]:
     return {"end": seen.end.value, "account": seen.account, "job_id": seen.job_id, "attempts": seen.attempts}
+
+
+def _names(change: AccountsChange) -> dict[str, list[str]]:
+    return {
+        "added": [account.name for account in change.added],
+        "removed": list(change.removed),
+        "changed": [changed.account.name for changed in change.changed],
+    }

@@ -6,11 +6,13 @@ They live on the event loop's own time, so that in a virtual-time loop days pass
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.core.accounts import Credentials
+from worker.core.batch import CallContent
 from worker.core.bucket import Bucket, Grant, Reaction, Wish, give_back, refuse, reserve, suspend, worst_second
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.outcome import Reply
@@ -27,7 +29,7 @@ from worker.core.topology import (
     routing_key,
 )
 from worker.flow.ports import (
-    CallContent,
+    CannotStart,
     Late,
     LimiterAway,
     LimiterState,
@@ -50,10 +52,11 @@ class _Message:
 
 @dataclass(eq=False, slots=True)
 class _Session:
-    """What one connection holds; a delivery is its own as long as it is open."""
+    """What one account's channel holds; a delivery is its own as long as it is open."""
 
     is_open: bool = True
     unacked: dict[int, tuple[str, _Message]] = field(default_factory=dict)
+    held: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,15 @@ class MemoryServer:
 
     def __init__(self, accounts: Iterable[str]) -> None:
         self.queues: dict[str, deque[_Message]] = defaultdict(deque)
-        self._lanes = {
-            routing_key(account, lane): (jobs_queue(account, lane), lane) for account in accounts for lane in Lane
-        }
+        self._lanes: dict[str, tuple[str, Lane]] = {}
+        for account in accounts:
+            self.declare(account)
         self._delays_s = {retry_queue(delay_s): delay_s for delay_s in RETRY_DELAYS_S}
         self.changed: list[Callable[[], None]] = []
+
+    def declare(self, account: str) -> None:
+        """Have the account's jobs go to its queues."""
+        self._lanes |= {routing_key(account, lane): (jobs_queue(account, lane), lane) for lane in Lane}
 
     def accept(self, publication: Publication) -> None:
         """Route a publication."""
@@ -121,13 +128,16 @@ class MemoryBroker:
         self._server = server
         self._prefetch = prefetch
         self._monotonic = monotonic
-        self._session = _Session()
+        self._sessions: dict[str, _Session] = defaultdict(_Session)
         self._takes: dict[str, Take] = {}
+        self._per_queue: dict[str, int] = {}
         self._numbers = 0
         self._publishable = asyncio.Event()
         self._publishable.set()
         #: Raised for the next publications, one each; a test's way to let them fail.
         self.publish_failures: deque[str] = deque()
+        #: By account, why its queues cannot be declared; a test's way to let that fail.
+        self.declare_failures: dict[str, str] = {}
         server.changed.append(self._deliver)
 
     async def publish(self, publication: Publication) -> None:
@@ -137,6 +147,10 @@ class MemoryBroker:
         if self.publish_failures:
             raise PublishFailed(self.publish_failures.popleft())
         self._server.accept(publication)
+
+    def publish_many(self, publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
+        """Publish each, or fail as told."""
+        return [asyncio.ensure_future(self.publish(publication)) for publication in publications]
 
     @property
     def can_publish(self) -> bool:
@@ -158,8 +172,10 @@ class MemoryBroker:
         """Forget the delivery, if it is still ours."""
         receipt = delivery.receipt
         assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts
-        receipt.session.unacked.pop(receipt.number, None)
-        self._deliver()
+        queue, _ = receipt.session.unacked.pop(receipt.number, (None, None))
+        if queue is not None:
+            receipt.session.held[queue] -= 1
+            self._deliver()
 
     def is_ours(self, delivery: Delivery) -> bool:
         """Whether the delivery's session is open."""
@@ -167,18 +183,37 @@ class MemoryBroker:
         assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts
         return receipt.session.is_open
 
-    async def consume(self, account: str, take: Take) -> None:
+    async def consume(self, account: str, take: Take, *, per_queue_max: int | None = None) -> None:
         """Start handing over."""
         self._takes[account] = take
+        self._per_queue[account] = min(self._prefetch, per_queue_max or self._prefetch)
         self._deliver()
 
     async def pause(self, account: str) -> None:
         """Stop handing over."""
         self._takes.pop(account, None)
 
+    async def declare(self, account: str) -> None:
+        """Declare it, or refuse as told."""
+        await asyncio.sleep(0)
+        if (why := self.declare_failures.get(account)) is not None:
+            raise CannotStart(why)
+        self._server.declare(account)
+
+    async def forget(self, account: str) -> None:
+        """Give back what is held of it."""
+        self._takes.pop(account, None)
+        self._close_session(account)
+
     def disconnect(self) -> None:
         """Lose the connection, and have a new one at once: what was not acknowledged goes back to its queue."""
-        session, self._session = self._session, _Session()
+        for account in list(self._sessions):
+            self._close_session(account)
+
+    def _close_session(self, account: str) -> None:
+        session = self._sessions.pop(account, None)
+        if session is None:
+            return
         session.is_open = False
         for queue, message in reversed(list(session.unacked.values())):
             self._server.put_first(queue, message)
@@ -194,15 +229,14 @@ class MemoryBroker:
             for lane in Lane:
                 queue = jobs_queue(account, lane)
                 waiting = self._server.queues[queue]
-                while waiting and self._held(queue) < self._prefetch:
+                while waiting and self._sessions[account].held[queue] < self._per_queue[account]:
                     self._hand_over(account, lane, queue, waiting.popleft(), take)
-
-    def _held(self, queue: str) -> int:
-        return sum(name == queue for name, _ in self._session.unacked.values())
 
     def _hand_over(self, account: str, lane: Lane, queue: str, message: _Message, take: Take) -> None:
         self._numbers += 1
-        self._session.unacked[self._numbers] = (queue, message)
+        session = self._sessions[account]
+        session.unacked[self._numbers] = (queue, message)
+        session.held[queue] += 1
         delivery = Delivery(
             account=account,
             lane=lane,
@@ -211,7 +245,7 @@ class MemoryBroker:
             redelivered=message.redelivered,
             published_at=message.publication.published_at,
             received_at_s=self._monotonic(),
-            receipt=_Receipt(self._session, self._numbers),
+            receipt=_Receipt(session, self._numbers),
         )
         asyncio.get_running_loop().call_soon(take, delivery)
 
@@ -238,14 +272,14 @@ class MemoryLimiter:
         self._listeners.pop(account, None)
 
     async def reserve(
-        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
         await asyncio.sleep(0)
         if self.away is not None:
             return LimiterAway(self.away)
         late_us, late_shift_us = (0, 0) if late is None else (int(late.by_s * 1e6), _grant(late.slots).shift_us)
-        wish = Wish(count, self._span_us, late_us=late_us, late_shift_us=late_shift_us, is_probe=is_probe)
+        wish = Wish(count, self._span_us, late_us=late_us, late_shift_us=late_shift_us, jobs=jobs, is_probe=is_probe)
         now_us, limit_micro = self._now_us(), self._limit_micro[account]
         bucket, grant = reserve(self._buckets.get(account), wish, now_us=now_us, limit_micro=limit_micro)
         self._buckets[account] = bucket
@@ -323,6 +357,8 @@ class MemoryApi:
         self.calls: list[SeenCall] = []
         #: What ``GET account`` answers.
         self.account_reply: Reply | None = None
+        #: The keys in force.
+        self.credentials: dict[str, Credentials] = {}
 
     async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Reply:
         """Note the call and answer."""
@@ -335,8 +371,16 @@ class MemoryApi:
         assert self.account_reply is not None  # noqa: S101 - a test that probes says what is answered
         return self.account_reply
 
-    async def warm_up(self) -> None:
+    async def warm_up(self, account: str, *, calls_per_s: float) -> None:
         """Nothing to open."""
+
+    def set_credentials(self, account: str, credentials: Credentials) -> None:
+        """Note the key."""
+        self.credentials[account] = credentials
+
+    async def forget(self, account: str) -> None:
+        """Drop the key."""
+        self.credentials.pop(account, None)
 
 
 class MemoryMedia:

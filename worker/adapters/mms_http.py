@@ -7,38 +7,36 @@ Failures before the first byte are ``NeverLeft``, all later ones ``NoAnswer``.
 from __future__ import annotations
 
 import base64
+import math
 import secrets
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import httpx
 
 from worker.adapters.http_transport import AiohttpTransport, TransportLimits
+from worker.core.accounts import Credentials
+from worker.core.batch import CallContent
 from worker.core.multipart import content_type, encode_call
 from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
-from worker.flow.ports import CallContent
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """An account's key, and how it is shown to the API."""
+class _Client:
+    """An account's connections, and the headers of its requests."""
 
-    app_key: str = field(repr=False)
-    app_secret: str = field(repr=False)
-    auth: Literal["basic", "appkey"]
-
-    def headers(self) -> dict[str, str]:
-        """The request headers that carry the key."""
-        if self.auth == "appkey":
-            return {"APPKEY": self.app_key}
-        pair = base64.b64encode(f"{self.app_key}:{self.app_secret}".encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
+    transport: AiohttpTransport
+    headers: httpx.Headers = field(repr=False)
+    send_headers: httpx.Headers = field(repr=False)
 
 
 class MmsHttpApi:
-    """Implements the ``Api`` port. ``api_url`` without a trailing slash."""
+    """Implements the ``Api`` port. ``api_url`` without a trailing slash; ``limits`` are those of each account.
+
+    Each account has connections of its own: what a server or a gateway does to those of one key, to close them or to
+    let them hang, does not meet the calls of another.
+    """
 
     def __init__(
         self,
@@ -50,19 +48,37 @@ class MmsHttpApi:
         limits: TransportLimits,
         connections_ahead: int,
     ) -> None:
-        self._transport = AiohttpTransport(ssl_context=ssl_context, limits=limits)
+        """``connections_ahead``: how many each account opens before its first slot at most."""
+        self._ssl_context = ssl_context
+        self._limits = limits
         self._send_url = httpx.URL(f"{api_url}/send-mms")
         self._account_url = httpx.URL(f"{api_url}/account")
         # 128 random bits: no content can contain it on purpose. One for all calls, so that an account's requests
         # share their headers, which cost more to build than everything else about a request.
         self._boundary = secrets.token_hex(16)
-        common = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": user_agent}
-        posted = {"Content-Type": content_type(self._boundary)}
-        self._headers = {name: httpx.Headers(common | shown.headers()) for name, shown in credentials.items()}
-        self._send_headers = {
-            name: httpx.Headers(common | posted | shown.headers()) for name, shown in credentials.items()
-        }
+        self._common = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": user_agent}
         self._connections_ahead = connections_ahead
+        self._clients: dict[str, _Client] = {}
+        for account, shown in credentials.items():
+            self.set_credentials(account, shown)
+
+    def set_credentials(self, account: str, credentials: Credentials) -> None:
+        """Add an account, or change its key from the next call on; it keeps its connections."""
+        known = self._clients.get(account)
+        common = self._common | auth_headers(credentials)
+        self._clients[account] = _Client(
+            transport=known.transport
+            if known
+            else AiohttpTransport(ssl_context=self._ssl_context, limits=self._limits),
+            headers=httpx.Headers(common),
+            send_headers=httpx.Headers(common | {"Content-Type": content_type(self._boundary)}),
+        )
+
+    async def forget(self, account: str) -> None:
+        """Close the account's connections."""
+        client = self._clients.pop(account, None)
+        if client is not None:
+            await client.transport.aclose()
 
     async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Reply:
         """Make one ``send-mms`` call."""
@@ -73,32 +89,45 @@ class MmsHttpApi:
             picture=content.picture,
             numbers=numbers,
         )
-        return await self._call("POST", self._send_url, self._send_headers[account], body)
+        client = self._clients[account]
+        return await _call(client, "POST", self._send_url, client.send_headers, body)
 
     async def account(self, account: str) -> Reply:
         """Make one ``GET account`` call."""
-        return await self._call("GET", self._account_url, self._headers[account], b"")
+        client = self._clients[account]
+        return await _call(client, "GET", self._account_url, client.headers, b"")
 
-    async def warm_up(self) -> None:
-        """Open connections before the first slot."""
-        await self._transport.connect_ahead(str(self._send_url), self._connections_ahead)
+    async def warm_up(self, account: str, *, calls_per_s: float) -> None:
+        """Open the account's connections before its first slot."""
+        count = min(self._connections_ahead, max(1, math.ceil(calls_per_s)))
+        await self._clients[account].transport.connect_ahead(str(self._send_url), count)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._transport.aclose()
+        for account in list(self._clients):
+            await self.forget(account)
 
-    async def _call(self, method: str, url: httpx.URL, headers: httpx.Headers, body: bytes) -> Reply:
-        # Given as a stream, a body costs no headers to be worked out: the transport knows its length.
-        request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))
-        try:
-            response = await self._transport.handle_async_request(request)
-            # Identity was asked for, so there is nothing to decode, and the raw stream costs a tenth of ``aread``.
-            answer = b"".join([chunk async for chunk in _stream_of(response)])
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return NeverLeft(f"no connection to the API: {error}")
-        except httpx.TransportError as error:
-            return NoAnswer(f"no whole answer from the API: {error}")
-        return Answer(response.status_code, answer, response.headers.get("retry-after"))
+
+def auth_headers(credentials: Credentials) -> dict[str, str]:
+    """The request headers that carry the key."""
+    if credentials.auth == "appkey":
+        return {"APPKEY": credentials.app_key}
+    pair = base64.b64encode(f"{credentials.app_key}:{credentials.app_secret}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
+
+
+async def _call(client: _Client, method: str, url: httpx.URL, headers: httpx.Headers, body: bytes) -> Reply:
+    # Given as a stream, a body costs no headers to be worked out: the transport knows its length.
+    request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))
+    try:
+        response = await client.transport.handle_async_request(request)
+        # Identity was asked for, so there is nothing to decode, and the raw stream costs a tenth of ``aread``.
+        answer = b"".join([chunk async for chunk in _stream_of(response)])
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        return NeverLeft(f"no connection to the API: {error}")
+    except httpx.TransportError as error:
+        return NoAnswer(f"no whole answer from the API: {error}")
+    return Answer(response.status_code, answer, response.headers.get("retry-after"))
 
 
 def _stream_of(response: httpx.Response) -> httpx.AsyncByteStream:

@@ -1,33 +1,24 @@
-"""Every metric that the worker exports, in one place, and the observer that feeds them.
-
-Labels are closed sets, created at 0 on start; never a phone number, an id, a URL or an error's text.
-"""
+"""The observer that feeds the metrics (which there are: ``prometheus_series.py``)."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import TypeVar, assert_never, cast
+from collections.abc import Callable, Mapping
+from typing import assert_never
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
-
-from worker.core.delivery import Lane
+from worker.adapters.prometheus_series import PUBLISH_FAILURES, Series
 from worker.core.outcome import SuspendedBecause
-from worker.core.settlement import End, RequeueReason
-from worker.core.topology import jobs_queue
 from worker.flow.observations import (
+    AccountLeft,
+    AccountNotStarted,
     AccountResumed,
+    AccountsChanged,
+    AccountServed,
     AccountSuspended,
     BrokerBlocked,
     BrokerConnected,
     BrokerLost,
     CallFinished,
-    CallResult,
     Consuming,
     DrainEnded,
     DrainStarted,
@@ -38,89 +29,75 @@ from worker.flow.observations import (
     Observation,
     Operation,
     Published,
-    Role,
+    ReloadApplied,
+    ReloadRefused,
     SlotTaken,
     Surprise,
 )
 
-_CALL_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
-_STORE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2)
-_WAIT_S = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800, 3600, 14400)
-_RECIPIENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
-_ATTEMPTS = (1, 2, 3, 4, 5, 6, 8)
-_PUBLISH_FAILURES = ("not connected", "connection lost", "unroutable", "other")
 
-
-Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
-
-
-class Metrics:
-    """The registry of one worker. ``observe`` is the observer to hand to the flow."""
+class Metrics(Series):
+    """The metrics of one worker. ``observe`` is the observer to hand to the flow."""
 
     def __init__(self, *, accounts: Mapping[str, float], version: str, calls_max: int) -> None:
-        """``accounts``: the configured limit (calls per second) by account name."""
-        self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
-        self._closed_until_s: dict[str, float] = {}
-        disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
-        self.registry = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
-        self._declare_jobs()
-        self._declare_calls()
-        self._declare_limiter()
-        self._declare_broker()
-        self._declare_runtime(version)
-        self._create_at_zero(accounts)
+        """``accounts``: the configured limit (calls per second) by name, of those that are there at the start."""
+        super().__init__(version=version)
         for account, limit_per_s in accounts.items():
-            self.ratelimit_limit.labels(account).set(limit_per_s)
-            self.ratelimit_pace.labels(account).set(limit_per_s)
+            self.serve(account, limit_per_s)
         self.calls_max.set(calls_max)
-
-    def _of(self, metric: Labelled, *labels: str) -> Labelled:
-        """The child of ``metric`` for ``labels``, looked up once: the library's own way costs a lock each time."""
-        child = self._children.get((metric, labels))
-        if child is None:
-            child = self._children[metric, labels] = metric.labels(*labels)
-        return cast("Labelled", child)
 
     def watch_stage(self, stage: str, count: Callable[[], int]) -> None:
         """Export ``count()`` as the number of jobs in ``stage``."""
         self.jobs_in_flight.labels(stage).set_function(count)
 
+    def watch_lacking(self, count: Callable[[], int]) -> None:
+        """Export ``count()`` as the number of accounts that are wanted and not started."""
+        self.accounts_not_started.set_function(count)
+
     def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912 - one line per kind of observation
         """Take in what the flow tells."""
         match seen:
             case JobReceived(account, redelivered):
-                self._of(self.jobs_received, account, "true" if redelivered else "false").inc()
+                self.of(self.jobs_received, account, "true" if redelivered else "false").inc()
             case JobFinished():
                 self._job_finished(seen)
             case JobRequeued(account, reason):
-                self._of(self.jobs_requeued, account, reason).inc()
+                self.of(self.jobs_requeued, account, reason).inc()
             case CallFinished():
                 self._call_finished(seen)
             case SlotTaken(account, waited_s, late_s):
-                self._of(self.job_queue_wait, account).observe(waited_s)
+                self.of(self.job_queue_wait, account).observe(waited_s)
                 self.slot_late.observe(late_s)
             case LimiterAnswered():
                 self._limiter_answered(seen)
             case AccountSuspended(account, because):
-                self._of(self.account_suspended, account, because).set(1)
+                self.of(self.account_suspended, account, because).set(1)
             case AccountResumed(account):
                 for because in SuspendedBecause:
-                    self._of(self.account_suspended, account, because).set(0)
+                    self.of(self.account_suspended, account, because).set(0)
+            case AccountServed(account, limit_per_s):
+                self.serve(account, limit_per_s)
+            case AccountLeft(account):
+                self.forget(account)
+            case AccountNotStarted() | AccountsChanged():
+                pass
+            case ReloadApplied():
+                self.of(self.reloads, "applied").inc()
+            case ReloadRefused():
+                self.of(self.reloads, "refused").inc()
             case BrokerConnected(role):
-                self._of(self.broker_connected, role).set(1)
+                self.of(self.broker_connected, role).set(1)
             case BrokerLost(role):
-                self._of(self.broker_connected, role).set(0)
-                self._of(self.broker_losses, role).inc()
+                self.of(self.broker_connected, role).set(0)
+                self.of(self.broker_losses, role).inc()
             case BrokerBlocked(role, is_blocked):
-                self._of(self.broker_blocked, role).set(is_blocked)
+                self.of(self.broker_blocked, role).set(is_blocked)
             case Published(duration_s, failure):
                 self.publish_duration.observe(duration_s)
                 if failure is not None:
-                    self._of(self.publish_failures, failure if failure in _PUBLISH_FAILURES else "other").inc()
+                    self.of(self.publish_failures, failure if failure in PUBLISH_FAILURES else "other").inc()
             case Consuming(queue, is_active):
-                self._of(self.consumer_active, queue).set(is_active)
+                self.of(self.consumer_active, queue).set(is_active)
             case DrainStarted():
                 self.draining.set(1)
             case DrainEnded():
@@ -130,162 +107,33 @@ class Metrics:
             case _:
                 assert_never(seen)
 
-    def _is_closed(self, account: str) -> bool:
-        return time.monotonic() < self._closed_until_s.get(account, 0.0)
-
     def _limiter_answered(self, seen: LimiterAnswered) -> None:
         self.limiter_duration.observe(seen.duration_s)
-        self._of(self.limiter_mode, "shared").set(seen.away_because is None)
-        self._of(self.limiter_mode, "stopped").set(seen.away_because is not None)
-        if (state := seen.state) is not None:
-            self._of(self.ratelimit_pace, seen.account).set(state.pace_per_s)
-            self._of(self.ratelimit_guard, seen.account).set(state.guard_s)
-            self._of(self.ratelimit_rolling_max, seen.account).set(state.worst_second)
-            self._closed_until_s[seen.account] = time.monotonic() + state.closed_for_s
-            self._of(self.ratelimit_lowered, seen.account).set(state.lowered_to_per_s is not None)
+        self.of(self.limiter_mode, "shared").set(seen.away_because is None)
+        self.of(self.limiter_mode, "stopped").set(seen.away_because is not None)
+        if (state := seen.state) is not None and seen.account is not None:
+            self.of(self.ratelimit_pace, seen.account).set(state.pace_per_s)
+            self.of(self.ratelimit_guard, seen.account).set(state.guard_s)
+            self.of(self.ratelimit_rolling_max, seen.account).set(state.worst_second)
+            self.closed_until_s[seen.account] = time.monotonic() + state.closed_for_s
+            self.of(self.ratelimit_lowered, seen.account).set(state.lowered_to_per_s is not None)
 
     def _job_finished(self, seen: JobFinished) -> None:
-        self._of(self.jobs_finished, seen.account, seen.end).inc()
+        self.of(self.jobs_finished, seen.account, seen.end).inc()
         self.job_attempts.observe(seen.attempts)
         if seen.end_to_end_s is not None:
-            self._of(self.job_end_to_end, seen.account, seen.end).observe(seen.end_to_end_s)
+            self.of(self.job_end_to_end, seen.account, seen.end).observe(seen.end_to_end_s)
         if seen.recipients_sent:
-            self._of(self.recipients, seen.account, "sent").inc(seen.recipients_sent)
-            self._of(self.last_sent, seen.account).set_to_current_time()
+            self.of(self.recipients, seen.account, "sent").inc(seen.recipients_sent)
+            self.of(self.last_sent, seen.account).set_to_current_time()
         if seen.recipients_refused:
-            self._of(self.recipients, seen.account, "refused").inc(seen.recipients_refused)
+            self.of(self.recipients, seen.account, "refused").inc(seen.recipients_refused)
 
     def _call_finished(self, seen: CallFinished) -> None:
-        self._of(self.api_requests, seen.account, seen.operation, seen.result).inc()
-        self._of(self.api_duration, seen.operation).observe(seen.duration_s)
+        self.of(self.api_requests, seen.account, seen.operation, seen.result).inc()
+        self.of(self.api_duration, seen.operation).observe(seen.duration_s)
         if seen.operation is Operation.SEND:
             self.recipients_per_call.observe(seen.recipients)
+            self.jobs_per_call.observe(seen.jobs)
         if seen.low_balance:
-            self._of(self.low_balance, seen.account).inc()
-
-    # --- Declarations ------------------------------------------------------------------------------------
-
-    def _counter(self, name: str, meaning: str, labels: Iterable[str] = ()) -> Counter:
-        return Counter(f"mms_{name}", meaning, labels, registry=self.registry)
-
-    def _gauge(self, name: str, meaning: str, labels: Iterable[str] = ()) -> Gauge:
-        return Gauge(f"mms_{name}", meaning, labels, registry=self.registry)
-
-    def _histogram(self, name: str, meaning: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
-        return Histogram(f"mms_{name}", meaning, labels, buckets=tuple(buckets), registry=self.registry)
-
-    def _declare_jobs(self) -> None:
-        self.jobs_received = self._counter(
-            "jobs_received_total", "Jobs handed over by the broker.", ("account", "redelivered")
-        )
-        self.jobs_finished = self._counter("jobs_finished_total", "Jobs that ended, by how.", ("account", "outcome"))
-        self.jobs_requeued = self._counter("jobs_requeued_total", "Jobs put back, by why.", ("account", "reason"))
-        self.job_attempts = self._histogram("job_attempts", "Attempts that a job took until it ended.", _ATTEMPTS)
-        self.job_queue_wait = self._histogram(
-            "job_queue_wait_seconds", "Wait of a job in this worker, from delivery to its slot.", _WAIT_S, ("account",)
-        )
-        self.job_end_to_end = self._histogram(
-            "job_end_to_end_seconds",
-            "From the producer's publish (or created_at) to the job's end.",
-            _WAIT_S,
-            ("account", "outcome"),
-        )
-        self.jobs_in_flight = self._gauge("jobs_in_flight", "Jobs in this worker now, by stage.", ("stage",))
-        self.last_sent = self._gauge(
-            "last_sent_timestamp_seconds", "When a job was last accepted by the API.", ("account",)
-        )
-
-    def _declare_calls(self) -> None:
-        self.api_requests = self._counter(
-            "api_requests_total", "Calls to the API, by what came of them.", ("account", "operation", "result")
-        )
-        self.api_duration = self._histogram(
-            "api_request_duration_seconds", "From the call's start to its whole answer.", _CALL_S, ("operation",)
-        )
-        self.recipients = self._counter("recipients_total", "Recipients, by result.", ("account", "result"))
-        self.recipients_per_call = self._histogram(
-            "recipients_per_call", "Recipients that one call carried.", _RECIPIENTS
-        )
-        self.account_suspended = self._gauge(
-            "account_suspended", "1 while nothing is sent for the account, by why.", ("account", "reason")
-        )
-        self.low_balance = self._counter(
-            "low_balance_warnings_total", "Answers in which the API warned of a low balance.", ("account",)
-        )
-        self.calls_max = self._gauge("calls_max", "Calls that may be under way at a time, per account.")
-
-    def _declare_limiter(self) -> None:
-        self.ratelimit_limit = self._gauge("ratelimit_limit", "Calls per second that the API allows.", ("account",))
-        self.ratelimit_pace = self._gauge("ratelimit_pace", "Calls per second in force.", ("account",))
-        self.ratelimit_guard = self._gauge(
-            "ratelimit_guard_seconds", "What a second's calls take longer than it, against jitter.", ("account",)
-        )
-        self.ratelimit_rolling_max = self._gauge(
-            "ratelimit_rolling_max", "Most slots of all workers in a rolling second, lately.", ("account",)
-        )
-        self.ratelimit_closed = self._gauge(
-            "ratelimit_closed", "1 while the account gets no slots after a 429.", ("account",)
-        )
-        self.ratelimit_lowered = self._gauge(
-            "ratelimit_lowered", "1 while the API is found to keep to less than the configured limit.", ("account",)
-        )
-        self.slot_late = self._histogram("ratelimit_late_seconds", "How late after its slot a call left.", _STORE_S)
-        self.limiter_duration = self._histogram(
-            "ratelimit_store_duration_seconds", "Time that the limiter's store took to answer.", _STORE_S
-        )
-        self.limiter_mode = self._gauge(
-            "ratelimit_mode", "1 for the mode in force: shared, or stopped while the store is away.", ("mode",)
-        )
-
-    def _declare_broker(self) -> None:
-        self.broker_connected = self._gauge("broker_connected", "1 while connected, by connection.", ("role",))
-        self.broker_blocked = self._gauge(
-            "broker_blocked", "1 while an alarm in the broker keeps it from taking anything in.", ("role",)
-        )
-        self.broker_losses = self._counter(
-            "broker_losses_total", "Lost connections and failed tries to connect again.", ("role",)
-        )
-        self.consumer_active = self._gauge("consumer_active", "1 while this worker takes jobs from it.", ("queue",))
-        self.publish_duration = self._histogram(
-            "publish_confirm_duration_seconds", "From publishing to the broker's confirm, or to its failure.", _STORE_S
-        )
-        self.publish_failures = self._counter(
-            "publish_failures_total", "Publications that were not confirmed; each is repeated.", ("reason",)
-        )
-
-    def _declare_runtime(self, version: str) -> None:
-        self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop woke up at the last look.")
-        self.draining = self._gauge("draining", "1 from the stop signal until the end.")
-        self.surprises = self._counter("surprises_total", "Bugs that were caught; the log has the traceback.")
-        Info("mms_build", "The running version.", registry=self.registry).info({"version": version})
-
-    def _create_at_zero(self, accounts: Iterable[str]) -> None:  # noqa: C901 - one loop per closed set
-        for account in accounts:
-            for redelivered in ("true", "false"):
-                self.jobs_received.labels(account, redelivered)
-            for end in End:
-                self.jobs_finished.labels(account, end)
-            for reason in RequeueReason:
-                self.jobs_requeued.labels(account, reason)
-            for operation in Operation:
-                for result in CallResult:
-                    self.api_requests.labels(account, operation, result)
-            for taken in ("sent", "refused"):
-                self.recipients.labels(account, taken)
-            for because in SuspendedBecause:
-                self.account_suspended.labels(account, because)
-            for lane in Lane:
-                self.consumer_active.labels(jobs_queue(account, lane))
-            self.low_balance.labels(account)
-            for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
-                gauge.labels(account)
-            self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
-            self.last_sent.labels(account)
-        for role in Role:
-            self.broker_connected.labels(role)
-            self.broker_blocked.labels(role)
-            self.broker_losses.labels(role)
-        for failure in _PUBLISH_FAILURES:
-            self.publish_failures.labels(failure)
-        self.limiter_mode.labels("shared").set(1)
-        self.limiter_mode.labels("stopped").set(0)
+            self.of(self.low_balance, seen.account).inc()

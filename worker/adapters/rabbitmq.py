@@ -8,8 +8,9 @@ nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +21,7 @@ from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, an
 from worker.adapters.rabbitmq_link import Link
 from worker.adapters.rabbitmq_publisher import Publisher
 from worker.core.delivery import Delivery, Lane, Publication
-from worker.core.topology import Topology, jobs_queue
+from worker.core.topology import Topology, jobs_queue, jobs_queues
 from worker.flow.observations import Consuming, Observer, Role
 from worker.flow.ports import Monotonic
 from worker.flow.tasks import Tasks
@@ -30,12 +31,18 @@ Take = Callable[[Delivery], None]
 
 @dataclass(eq=False, slots=True)
 class _Subscription:
-    """An account whose queues we consume; ``channel`` is None until it has consumed for the first time."""
+    """An account whose queues we consume; ``channel`` is None until it has consumed for the first time.
+
+    ``tags``: what the broker calls our consumers, queue by queue; each is used once. A tag used again while
+    deliveries of its first life have no ack yet is an internal error to RabbitMQ 3.10's quorum queues, which ends the
+    connection.
+    """
 
     account: str
     take: Take
     prefetch: int
     channel: Channel | None = None
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,14 +52,14 @@ class _Receipt:
 
 
 class RabbitBroker:
-    """Implements the ``Broker`` port. ``prefetch``: deliveries held unacknowledged per queue, by account."""
+    """Implements the ``Broker`` port. ``prefetch``: deliveries held unacknowledged per queue at most."""
 
     def __init__(
         self,
         *,
         address: BrokerAddress,
         topology: Topology,
-        prefetch: Mapping[str, int],
+        prefetch: int,
         publish_timeout_s: float,
         observe: Observer,
         monotonic: Monotonic,
@@ -63,6 +70,7 @@ class RabbitBroker:
         self._observe = observe
         self._monotonic = monotonic
         self._supervisors = Tasks(on_failure)
+        self._asked = Tasks(on_failure)
         self._publisher = Publisher(
             address=address, topology=topology, timeout_s=publish_timeout_s, observe=observe, monotonic=monotonic
         )
@@ -71,6 +79,7 @@ class RabbitBroker:
         )
         self._subscriptions: dict[str, _Subscription] = {}
         self._channels: dict[str, Channel] = {}
+        self._numbers = itertools.count(1)
         # Subscribing, pausing and reconnecting change the same things, and each waits for the broker on the way.
         self._subscribing = asyncio.Lock()
 
@@ -91,6 +100,7 @@ class RabbitBroker:
     async def close(self) -> None:
         """Close both connections; deliveries without an ack go back to their queues."""
         await self._supervisors.cancel()
+        await self._asked.cancel()
         await asyncio.gather(self._consuming.close(), self._publisher.link.close())
 
     # --- Publishing --------------------------------------------------------------------------------------
@@ -106,14 +116,53 @@ class RabbitBroker:
 
     async def publish(self, publication: Publication) -> None:
         """Return once the broker has confirmed; raise ``PublishFailed`` when the connection ended before."""
-        await self._publisher.publish(publication)
+        await self.publish_many([publication])[0]
+
+    def publish_many(self, publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
+        """Write all together; each future ends as ``publish`` does."""
+        return self._publisher.publish_many(publications)
 
     # --- Consuming ---------------------------------------------------------------------------------------
 
-    async def consume(self, account: str, take: Take) -> None:
+    async def consume(self, account: str, take: Take, *, per_queue_max: int | None = None) -> None:
         """Start handing the account's deliveries to ``take``; goes on over reconnects."""
+        await self._to_its_end(self._consume(account, take, per_queue_max))
+
+    async def pause(self, account: str) -> None:
+        """Cancel the account's consumers; what was handed over stays ours."""
+        await self._to_its_end(self._pause(account))
+
+    async def declare(self, account: str) -> None:
+        """Declare the account's queues, now and on every connection to come; ``CannotStart`` says why not."""
+        # The connection that publishes is not read from while the broker has an alarm.
+        await self._consuming.declare(Topology((), jobs_queues(account)))
+        for link in (self._publisher.link, self._consuming):
+            link.topology = link.topology.plus(account)
+
+    async def forget(self, account: str) -> None:
+        """Close the account's channel: what was handed over and has no ack goes back. Declare it no more."""
+        await self._to_its_end(self._forget(account))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``, also when who asked for it is cancelled: a question broken off would end its channel.
+
+        And the end of a channel is the end of the link, with the deliveries of all accounts.
+        """
+        await asyncio.shield(self._asked.start(work))
+
+    async def _forget(self, account: str) -> None:
         async with self._subscribing:
-            subscription = _Subscription(account, take, self._prefetch[account])
+            for link in (self._publisher.link, self._consuming):
+                link.topology = link.topology.minus(account)
+            self._subscriptions.pop(account, None)
+            channel = self._channels.pop(account, None)
+            if channel is not None:
+                await self._consuming.close_channel(channel)
+
+    async def _consume(self, account: str, take: Take, per_queue_max: int | None) -> None:
+        async with self._subscribing:
+            prefetch = min(self._prefetch, per_queue_max or self._prefetch)
+            subscription = _Subscription(account, take, prefetch)
             self._subscriptions[account] = subscription
             if self._consuming.ready.is_set():
                 try:
@@ -122,20 +171,19 @@ class RabbitBroker:
                 except AMQP_FAILURES as error:
                     self._consuming.end(why(error))  # the link starts over, with this subscription
 
-    async def pause(self, account: str) -> None:
-        """Cancel the account's consumers; what was handed over stays ours."""
+    async def _pause(self, account: str) -> None:
         async with self._subscribing:
             subscription = self._subscriptions.pop(account, None)
             channel = subscription.channel if subscription else None
             if channel is None or channel.is_closed:
                 return
-            for lane in Lane:
+            for queue, tag in subscription.tags.items() if subscription else ():
                 try:
                     with answers_or_gone():
-                        await channel.basic_cancel(jobs_queue(account, lane), timeout=self._timeout_s)
+                        await channel.basic_cancel(tag, timeout=self._timeout_s)
                 except AMQP_FAILURES:
                     return  # the channel is gone, and its consumers with it
-                self._observe(Consuming(jobs_queue(account, lane), is_active=False))
+                self._observe(Consuming(queue, is_active=False))
 
     async def ack(self, delivery: Delivery) -> None:
         """Acknowledge; when the delivery is no longer ours, nothing happens: it will be handed out again."""
@@ -170,7 +218,8 @@ class RabbitBroker:
         for lane in Lane:
             queue = jobs_queue(subscription.account, lane)
             receive = self._receiver(subscription, lane, channel)
-            await channel.basic_consume(queue, receive, consumer_tag=queue, timeout=self._timeout_s)
+            tag = subscription.tags[queue] = f"{queue}-{next(self._numbers)}"
+            await channel.basic_consume(queue, receive, consumer_tag=tag, timeout=self._timeout_s)
             self._observe(Consuming(queue, is_active=True))
 
     async def _cancelled_by_broker(self, frame: object) -> None:

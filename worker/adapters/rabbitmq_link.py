@@ -52,12 +52,15 @@ class Link:
     ) -> None:
         self.role = role
         self.ready = asyncio.Event()
+        #: What is declared on each new connection.
+        self.topology = topology
         self._address = address
-        self._topology = topology
         self._observe = observe
         self._set_up = set_up
         self._connection: AbstractConnection | None = None
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        #: Channels that are being closed without an end of the link.
+        self._given_up: set[Channel] = set()
 
     async def open(self) -> None:
         """Connect, declare what is missing, set up; ``CannotStart`` says in a sentence why not."""
@@ -69,7 +72,7 @@ class Link:
             with answers_or_gone():
                 async with asyncio.timeout(OPEN_S_MAX):
                     # Every role declares: each may come back after somebody deleted what it needs.
-                    await declare(await self.open_channel(is_confirmed=False), self._topology, self._address.timeout_s)
+                    await declare(await self.open_channel(is_confirmed=False), self.topology, self._address.timeout_s)
                     await self._set_up()
         except CannotStart:
             await self.close()
@@ -112,17 +115,49 @@ class Link:
                 async with asyncio.timeout(CLOSE_S_MAX):
                     await connection.close()
 
+    async def declare(self, topology: Topology) -> None:
+        """Declare ``topology`` too, now; ``CannotStart`` says in a sentence why not.
+
+        On a channel of its own, which the broker closes when it refuses: the link goes on either way.
+        """
+        connection = self._connection
+        if connection is None or not self.ready.is_set():
+            raise CannotStart("There is no connection to the broker now.")
+        try:
+            with answers_or_gone():
+                async with asyncio.timeout(OPEN_S_MAX):
+                    channel = await open_raw_channel(connection, is_confirmed=False)
+                    try:
+                        await declare(channel, topology, self._address.timeout_s)
+                    finally:
+                        await channel.close()
+        except AMQP_FAILURES as error:
+            raise CannotStart(f"The broker refused what the account needs: {why(error)}.") from error
+
     async def open_channel(self, *, is_confirmed: bool) -> Channel:
-        """Open a channel; its end is the end of the link."""
+        """Open a channel; its end is the end of the link, unless ``close_channel`` closes it."""
         assert self._connection is not None  # noqa: S101 - asked for by ``set_up``, on a connection that stands
-        channel = await open_raw_channel(self._connection, is_confirmed=is_confirmed)
+        async with asyncio.timeout(self._address.timeout_s):
+            channel = await open_raw_channel(self._connection, is_confirmed=is_confirmed)
         ended = self._ended
 
         def channel_ended(closing: asyncio.Future[Any]) -> None:
+            if channel in self._given_up:
+                self._given_up.discard(channel)
+                return
             self._end(ended, None if closing.cancelled() else closing.exception(), "channel closed")
 
         channel.closing.add_done_callback(channel_ended)
         return channel
+
+    async def close_channel(self, channel: Channel) -> None:
+        """Close one channel; the link goes on. What was delivered there without an ack goes back to its queues."""
+        if channel.is_closed:
+            return
+        self._given_up.add(channel)
+        with contextlib.suppress(*AMQP_FAILURES), answers_or_gone():
+            async with asyncio.timeout(self._address.timeout_s):
+                await channel.close()
 
     async def is_blocked(self) -> bool:
         """Whether the broker has an alarm and reads nothing from us."""

@@ -9,6 +9,14 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from worker.flow.ports import CannotStart
 
+#: What the client raises when Redis, or the way to it, fails.
+REDIS_FAILURES = (RedisError, OSError, TimeoutError)
+
+
+def words_for(error: BaseException) -> str:
+    """What a failure says."""
+    return f"{type(error).__name__}: {error}"
+
 
 def redis_client(url: str, *, timeout_s: float) -> Redis:
     """A client that gives up after ``timeout_s``; it connects when it is first used."""
@@ -27,7 +35,7 @@ async def require_redis(redis: Redis) -> None:
         await redis.ping()
     except AuthenticationError as error:
         raise CannotStart(f"Redis refused the login ({error}): check user and password in MMS_REDIS_URL.") from error
-    except (RedisError, OSError, TimeoutError) as error:
+    except REDIS_FAILURES as error:
         raise CannotStart(
             f"Redis cannot be reached or used ({error}): check MMS_REDIS_URL, and that Redis runs."
         ) from error

@@ -3,7 +3,7 @@
 -- Microseconds since 1970 need 51 bits; Lua's doubles hold 53.
 --
 -- KEYS[1]  the account's bucket
--- ARGV     'reserve' limit_micro count span_us lead_us wait_us late_us late_shift_us guard_ns is_probe
+-- ARGV     'reserve' limit_micro count span_us lead_us wait_us late_us late_shift_us jobs guard_ns is_probe
 --          'give_back' used next_us
 --          'refuse' limit_micro slot_us spread_ns retry_after_us channel account
 --          'suspend' reason
@@ -20,8 +20,9 @@ local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 5000000, 2
 local GUARD_UP, GUARD_DOWN, SPREAD_NS_MAX, BUDGET_SLOTS = 1.25, 6e-5, 50000000, 1000
 local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 20.0, 4e-5, 0.5, 0.05
 
-local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'refusals', 'worst_now',
-  'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'raised_us', 'slots_since', 'peak_micro', 'cut_us'}
+local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
+  'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'raised_us', 'slots_since', 'peak_micro',
+  'cut_us'}
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 
 local time = redis.call('TIME')
@@ -58,7 +59,7 @@ end
 local function on_clock(b, guard_ns)
   if not b then
     return {next_us = now_us + FRESH_WAIT_US, closed_until_us = 0, seen_us = now_us, shift_us = 0, reacted_us = 0,
-      slots = 0, refusals = 0, worst_now = 0, worst_before = 0, worst_from_us = now_us, guard_ns = guard_ns,
+      slots = 0, jobs = 0, refusals = 0, worst_now = 0, worst_before = 0, worst_from_us = now_us, guard_ns = guard_ns,
       calm_guard_ns = guard_ns, raised_us = 0, slots_since = BUDGET_SLOTS, peak_micro = 0, cut_us = 0,
       suspended = '', rows = {}, refused_us = {}}
   end
@@ -148,11 +149,12 @@ end
 
 local commands = {}
 
-function commands.reserve(limit, count, span_us, lead_us, wait_us, late_us, late_shift_us, guard_ns, is_probe)
+function commands.reserve(limit, count, span_us, lead_us, wait_us, late_us, late_shift_us, jobs, guard_ns, is_probe)
   local b = on_clock(read(), guard_ns)
   local shift_by_us = max(0, late_shift_us + late_us - b.shift_us)
   b.next_us = max(b.next_us + shift_by_us, now_us + wait_us)
   b.shift_us = b.shift_us + shift_by_us
+  b.jobs = b.jobs + jobs
   local interval = interval_ns(b, limit)
   local first_us = max(now_us + lead_us, b.next_us, b.closed_until_us)
   local row
@@ -232,4 +234,4 @@ end
 local numbers = {}
 for n = 2, #ARGV do numbers[n - 1] = tonumber(ARGV[n]) end
 if not commands[command] then return redis.error_reply('ERR unknown limiter command ' .. tostring(command)) end
-return commands[command](unpack(numbers, 1, 9))
+return commands[command](unpack(numbers, 1, 10))

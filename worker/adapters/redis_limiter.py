@@ -21,17 +21,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError
 
+from worker.adapters.redis_connection import REDIS_FAILURES, words_for
 from worker.core.bucket import FRESH_WAIT_US, Bucket, Row
 from worker.core.clock import ForeignClock
 from worker.core.pace import GUARD_NS_FIRST, Pace, calls_per_s, micro
+from worker.core.status import Look
 from worker.flow.ports import Late, LimiterAway, LimiterState, Monotonic, Slots
 
 #: Slots that lie within this of the first are reserved in one question, so that Redis work does not grow with the
@@ -85,7 +87,7 @@ class RedisLimiter:
         self._listeners.pop(account, None)
 
     async def reserve(
-        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
         losses = self._losses
@@ -105,6 +107,7 @@ class RedisLimiter:
             wait_us,
             late_us,
             late_shift_us,
+            jobs,
             guard_ns,
             int(is_probe),
         )
@@ -167,32 +170,43 @@ class RedisLimiter:
                         message = await news.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
                         if message is not None and (listener := self._listeners.get(message["data"].decode())):
                             listener()
-            except (RedisError, OSError, TimeoutError):
+            except REDIS_FAILURES:
                 await asyncio.sleep(LISTEN_AGAIN_S)
 
     async def away_because(self) -> str | None:
         """Why the store does not answer, or None when it does; for a look while nobody asks for slots."""
         try:
             await self._redis.ping()
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             self._losses += 1
-            return _words(error)
+            return words_for(error)
         return None
 
     async def _ask(self, account: str, command: str, *details: int | str) -> Any | LimiterAway:
         try:
             return await self._script(keys=[bucket_key(account)], args=[command, *details])
-        except (RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             self._losses += 1
             if isinstance(error, ReadOnlyError):
                 # A master that became a replica: the name may lead to the new master by now.
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
-            return LimiterAway(_words(error))
+            return LimiterAway(words_for(error))
 
 
 def bucket_key(account: str) -> str:
     """Where the account's bucket lives."""
     return f"mms:bucket:{account}"
+
+
+async def look_at(redis: Redis, accounts: Sequence[str]) -> dict[str, Look]:
+    """Each account's bucket now. Raises what ``redis_connection.REDIS_FAILURES`` names."""
+    async with redis.pipeline(transaction=True) as asking:
+        asking.time()
+        for account in accounts:
+            asking.hgetall(bucket_key(account))
+        (seconds, micros), *held = await asking.execute()
+    at_us = seconds * 1_000_000 + micros
+    return {account: Look(bucket_in(fields), at_us) for account, fields in zip(accounts, held, strict=True)}
 
 
 def bucket_in(held: Mapping[bytes, bytes]) -> Bucket | None:
@@ -227,7 +241,3 @@ def _state(answer: list[Any]) -> LimiterState:
 def _proof(slots: Slots) -> _Proof:
     assert isinstance(slots.proof, _Proof)  # noqa: S101 - only this adapter makes proofs
     return slots.proof
-
-
-def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

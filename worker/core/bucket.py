@@ -72,8 +72,8 @@ class Bucket:
     ``next_us``: the next free slot. ``closed_until_us``: no slot before this (0: open). ``seen_us``: the store's clock
     at the last change, by which a clock that was set back is noticed. ``shift_us``: how far late departures have moved
     the slots in all. ``reacted_us``: slots before this were promised before the last reaction to a refusal.
-    ``slots``, ``refusals``: since the beginning. ``worst_*``: most slots in a rolling second, of the minute that
-    began at ``worst_from_us`` and of the one before. ``suspended``: why, or "".
+    ``slots``, ``jobs`` (that left in them), ``refusals``: since the beginning. ``worst_*``: most slots in a rolling
+    second, of the minute that began at ``worst_from_us`` and of the one before. ``suspended``: why, or "".
     """
 
     next_us: int
@@ -82,6 +82,7 @@ class Bucket:
     shift_us: int = 0
     reacted_us: int = 0
     slots: int = 0
+    jobs: int = 0
     refusals: int = 0
     worst_now: int = 0
     worst_before: int = 0
@@ -99,8 +100,8 @@ class Wish:
     Up to ``count`` slots within ``span_us`` of the first one, none sooner than ``lead_us`` (the answer's way) from now.
     ``wait_us``: none sooner than this either, since what was promised may be unknown (the store was away, or its clock
     was set forward). ``late_us``: so much later than its slot a call left, when ``shift_us`` was ``late_shift_us``.
-    ``guard_ns``: the guard that the worker knows, for a store that lost its memory. ``is_probe``: may have slots of a
-    suspended account.
+    ``jobs``: so many have left since it last asked. ``guard_ns``: the guard that the worker knows, for a store that
+    lost its memory. ``is_probe``: may have slots of a suspended account.
     """
 
     count: int
@@ -109,6 +110,7 @@ class Wish:
     wait_us: int = 0
     late_us: int = 0
     late_shift_us: int = 0
+    jobs: int = 0
     guard_ns: int = GUARD_NS_FIRST
     is_probe: bool = False
 
@@ -134,6 +136,7 @@ def reserve(bucket: Bucket | None, wish: Wish, *, now_us: int, limit_micro: int)
         bucket,
         next_us=max(bucket.next_us + shift_by_us, now_us + wish.wait_us),
         shift_us=bucket.shift_us + shift_by_us,
+        jobs=bucket.jobs + wish.jobs,
     )
     interval = interval_ns(bucket.pace, limit_micro=limit_micro, now_us=now_us)
     if bucket.suspended and not wish.is_probe:

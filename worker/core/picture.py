@@ -28,7 +28,7 @@ class PictureKind(enum.Enum):
         return "jpg" if self is PictureKind.JPEG else self.name.lower()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Picture:
     """A picture that can be sent: 1 to ``PICTURE_BYTES_MAX`` bytes that begin as their kind does."""
 

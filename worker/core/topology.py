@@ -6,8 +6,8 @@ quorum queues, but the event log, which is a stream; everything is durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from worker.core.delivery import Lane
@@ -56,6 +56,15 @@ class Topology:
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
 
+    def plus(self, account: str) -> Topology:
+        """The same with ``account``'s queues."""
+        return replace(self, queues=(*self.minus(account).queues, *jobs_queues(account)))
+
+    def minus(self, account: str) -> Topology:
+        """The same without ``account``'s queues."""
+        gone = {jobs_queue(account, lane) for lane in Lane}
+        return replace(self, queues=tuple(queue for queue in self.queues if queue.name not in gone))
+
 
 def routing_key(account: str, lane: Lane) -> str:
     """The routing key of ``mms.jobs`` that producers use."""
@@ -92,7 +101,7 @@ def topology(accounts: Iterable[str]) -> Topology:
             Queue(IN_DOUBT_QUEUE, _quorum()),
             _event_log(),
             *(_retry(delay_s) for delay_s in RETRY_DELAYS_S),
-            *(queue for account in accounts for queue in _jobs(account)),
+            *(queue for account in accounts for queue in jobs_queues(account)),
         ),
     )
 
@@ -109,15 +118,17 @@ def _handed_on_to(exchange: str) -> dict[str, Any]:
     return _quorum(dead_letter_exchange=exchange, dead_letter_strategy="at-least-once", overflow="reject-publish")
 
 
-def _jobs(account: str) -> Iterator[Queue]:
+def jobs_queues(account: str) -> tuple[Queue, ...]:
+    """The queues of one account, bound so that its jobs find them."""
     arguments = {
         **_handed_on_to(""),
         "x-dead-letter-routing-key": DEAD_QUEUE,
         # Said on purpose: RabbitMQ 4 drops or dead-letters after 20, which a few restarts of a busy pool can reach.
         "x-delivery-limit": DELIVERY_LIMIT,
     }
-    for lane in Lane:
-        yield Queue(jobs_queue(account, lane), arguments, ((JOBS_EXCHANGE, routing_key(account, lane)),))
+    return tuple(
+        Queue(jobs_queue(account, lane), arguments, ((JOBS_EXCHANGE, routing_key(account, lane)),)) for lane in Lane
+    )
 
 
 def _retry(delay_s: int) -> Queue:

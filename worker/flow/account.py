@@ -7,17 +7,20 @@ the account is probed slowly) → *open* again; from either → *draining* (noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from worker.core.delivery import Delivery
+from worker.core.batch import CallContent
+from worker.core.delivery import Delivery, Lane
 from worker.core.job import Job, MediaUrl, Rejected
 from worker.core.outcome import Accepted, Suspended, SuspendedBecause, Throttled
 from worker.core.picture import Picture
 from worker.core.settlement import SUSPENDED_WAIT_S, RequeueReason
 from worker.flow.call_times import CallTimes
-from worker.flow.lane import Lanes, ReadyJob
+from worker.flow.held import HeldBytes
+from worker.flow.intake import Intake
+from worker.flow.lane import Batch, Lanes, ReadyJob
 from worker.flow.observations import Observer, SlotTaken
 from worker.flow.pipeline import Pipeline
 from worker.flow.ports import Broker, Limiter, Monotonic
@@ -28,28 +31,45 @@ from worker.flow.tasks import Tasks
 #: How often jobs that have waited here too long are looked for, and how soon they may come back.
 SWEEP_S = 5.0
 HELD_LONG_WAIT_S = 1.0
+#: How much of the running mean of jobs per call the newest call makes up.
+NEWEST_CALL_WEIGHT = 0.25
 
 Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
 class Underway:
-    """How many jobs are in which stage here."""
+    """How many jobs are in which stage here; ``calls``: how many calls carry those that are ``calling``."""
 
     preparing: int = 0
     calling: int = 0
     settling: int = 0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SendLimits:
+    """The bounds of one account in one worker.
+
+    ``recipients_max``: of one call. ``calls_max``: calls under way at a time. ``prefetch``: deliveries held per queue.
+    ``hold_s_max``: how long a delivery may wait here before it is put back.
+    """
+
+    recipients_max: int
+    calls_max: int
+    prefetch: int
+    hold_s_max: float
 
 
 class AccountSender:
-    """Sends the jobs of one account. ``calls_max`` calls are under way at a time at most."""
+    """Sends the jobs of one account. ``held`` is what all accounts of the process hold together."""
 
     def __init__(
         self,
         *,
         account: str,
-        calls_max: int,
-        hold_s_max: float,
+        limits: SendLimits,
+        held: HeldBytes,
         pipeline: Pipeline,
         broker: Broker,
         limiter: Limiter,
@@ -59,13 +79,13 @@ class AccountSender:
     ) -> None:
         self.account = account
         self.underway = Underway()
-        self._hold_s_max = hold_s_max
+        self._hold_s_max = limits.hold_s_max
         self._pipeline = pipeline
         self._broker = broker
         self._limiter = limiter
         self._monotonic = monotonic
         self._observe = observe
-        self._lanes = Lanes()
+        self._lanes = Lanes(recipients_max=limits.recipients_max)
         self._slots = SlotRow(
             account=account,
             limiter=limiter,
@@ -78,10 +98,20 @@ class AccountSender:
         )
         limiter.on_news(account, self._hear)
         self._call_times = CallTimes()
-        self._room = asyncio.Semaphore(calls_max)
+        self._jobs_per_call = 1.0
+        self._room = asyncio.Semaphore(limits.calls_max)
         self._is_draining = False
         self._loops = Tasks(on_failure)
         self._jobs = Tasks(on_failure)
+        self._intake = Intake(
+            account=account,
+            prefetch=limits.prefetch,
+            broker=broker,
+            held=held,
+            take=self._take,
+            leaving_per_s=lambda: self._slots.pace_per_s * self._jobs_per_call,
+            start=self._loops.start,
+        )
         # Tasks that may be cancelled without leaving a settlement half done: those that wait for somebody's answer.
         self._abortable: set[asyncio.Task[Any]] = set()
 
@@ -90,17 +120,34 @@ class AccountSender:
         """Jobs that wait for a slot."""
         return len(self._lanes)
 
+    @property
+    def waiting_by_lane(self) -> tuple[int, int]:
+        """Of these, the urgent ones and the bulk ones."""
+        return self._lanes.waiting(Lane.URGENT), self._lanes.waiting(Lane.BULK)
+
     async def start(self) -> None:
         """Begin to take and to send."""
         self._loops.start(self._pace())
         self._loops.start(self._sweep())
-        await self._broker.consume(self.account, self._take)
+        await self._intake.open()
+
+    # --- Changing ----------------------------------------------------------------------------------------
+
+    def set_prefetch(self, prefetch: int) -> None:
+        """Hold so many deliveries per queue at most from here on."""
+        self._intake.set_prefetch(prefetch)
+
+    def try_new_key(self) -> None:
+        """The account has another key: if it is suspended, find out at once whether that is accepted."""
+        if not self._suspension.is_open:
+            self._suspension.probe_at_once()
 
     # --- Draining ----------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Take no more jobs and make no more calls, from this moment on. What waits goes back with the connection."""
         self._is_draining = True
+        self._intake.close()
         self._loops.cancel_all()
 
     async def withdraw(self) -> None:
@@ -119,6 +166,10 @@ class AccountSender:
             task.cancel()
         return len(self._abortable)
 
+    def let_go(self) -> None:
+        """When all have finished and the others go on: what still waits here is not held any more, but the broker's."""
+        self._intake.let_go()
+
     # --- Taking ------------------------------------------------------------------------------------------
 
     def _take(self, delivery: Delivery) -> None:
@@ -127,13 +178,13 @@ class AccountSender:
         decoded = self._pipeline.decode(delivery)
         match decoded:
             case Rejected():
-                self._jobs.start(self._settling(self._pipeline.reject(delivery, decoded)))
+                self._settle(self._pipeline.reject(delivery, decoded), [delivery])
             case Job() if self._pipeline.has_expired(decoded):
-                self._jobs.start(self._settling(self._pipeline.expire(delivery, decoded)))
+                self._settle(self._pipeline.expire([(delivery, decoded)]), [delivery])
             case Job(media=Picture() as picture):
-                self._lanes.put(ReadyJob(delivery, decoded, picture))
+                self._put(delivery, decoded, picture)
             case Job(media=MediaUrl() as media) if (kept := self._pipeline.kept_picture(media)) is not None:
-                self._lanes.put(ReadyJob(delivery, decoded, kept))
+                self._put(delivery, decoded, kept)
             case Job(media=MediaUrl() as media):
                 self._jobs.start(self._prepare(delivery, decoded, media))
 
@@ -144,9 +195,12 @@ class AccountSender:
         finally:
             self.underway.preparing -= 1
         if isinstance(fetched, Picture):
-            self._lanes.put(ReadyJob(delivery, job, fetched))
+            self._put(delivery, job, fetched)
         elif fetched is not None:
-            await self._settling(self._pipeline.without_picture(delivery, job, fetched))
+            await self._settling(self._pipeline.without_picture(delivery, job, fetched), [delivery])
+
+    def _put(self, delivery: Delivery, job: Job, picture: Picture) -> None:
+        self._lanes.put(ReadyJob(delivery, job, CallContent(job.subject, job.text, picture)))
 
     # --- Pacing ------------------------------------------------------------------------------------------
 
@@ -164,40 +218,47 @@ class AccountSender:
                 await self._slots.give_back()
 
     async def _use_slot(self) -> bool:
-        """Wait for a slot and let the next job leave in it; False when nothing left."""
-        slot = await self._slots.take(wanted=len(self._lanes))
+        """Wait for a slot and let the next jobs leave in it; False when nothing left."""
+        slot = await self._slots.take(wanted=self._lanes.calls_waiting)
         if slot is None:
             return False
         is_going = self._suspension.is_open and self._broker.can_publish
-        ready = self._next_ready() if is_going else None
-        if ready is None:
+        batch = self._next_batch() if is_going else None
+        if batch is None:
             self._slots.put_back()
             return False
-        late_s = self._slots.left(slot)
-        self._observe(SlotTaken(self.account, self._monotonic() - ready.delivery.received_at_s, late_s))
-        self._jobs.start(self._call(ready, slot))
+        late_s = self._slots.left(slot, len(batch.jobs))
+        self._jobs_per_call += (len(batch.jobs) - self._jobs_per_call) * NEWEST_CALL_WEIGHT
+        self._observe(SlotTaken(self.account, self._monotonic() - batch.jobs[0].delivery.received_at_s, late_s))
+        self._jobs.start(self._call(batch, slot))
         return True
 
-    def _next_ready(self) -> ReadyJob | None:
-        """The next job that may still leave."""
-        while (ready := self._lanes.take()) is not None:
-            if not self._broker.is_ours(ready.delivery):
-                continue  # its connection is gone: it has been, or will be, handed out again
-            if self._pipeline.has_expired(ready.job):
-                self._jobs.start(self._settling(self._pipeline.expire(ready.delivery, ready.job)))
-                continue
-            return ready
+    def _next_batch(self) -> Batch | None:
+        """The next jobs that may still leave."""
+        while (batch := self._lanes.take()) is not None:
+            # What is not ours any more has been, or will be, handed out again: its connection is gone.
+            ours = [ready for ready in batch.jobs if self._broker.is_ours(ready.delivery)]
+            going = [ready for ready in ours if not self._pipeline.has_expired(ready.job)]
+            if len(going) == len(batch.jobs):
+                return batch
+            self._intake.done_with(ready.delivery for ready in set(batch.jobs) - set(ours))
+            if expired := [(ready.delivery, ready.job) for ready in ours if ready not in going]:
+                self._settle(self._pipeline.expire(expired), [delivery for delivery, _ in expired])
+            if going:
+                return Batch(tuple(going))
         return None
 
     # --- Calling -----------------------------------------------------------------------------------------
 
-    async def _call(self, ready: ReadyJob, slot: Slot) -> None:
-        self.underway.calling += 1
+    async def _call(self, batch: Batch, slot: Slot) -> None:
+        self.underway.calls += 1
+        self.underway.calling += len(batch.jobs)
         called_at_s = self._monotonic()
         try:
-            outcome = await self._abortably(self._pipeline.call(ready))
+            outcome = await self._abortably(self._pipeline.call(batch))
         finally:
-            self.underway.calling -= 1
+            self.underway.calls -= 1
+            self.underway.calling -= len(batch.jobs)
             self._room.release()
         match outcome:
             case Throttled(retry_after_s):
@@ -207,14 +268,18 @@ class AccountSender:
                 await self._limiter.suspend(self.account, outcome.because.value)
             case Accepted():
                 self._call_times.note(self._monotonic() - called_at_s)
-        await self._settling(self._pipeline.conclude(ready, outcome))
+        await self._settling(self._pipeline.conclude(batch, outcome), [ready.delivery for ready in batch.jobs])
 
-    async def _settling(self, settlement: Coroutine[Any, Any, None]) -> None:
-        self.underway.settling += 1
+    def _settle(self, settlement: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]) -> None:
+        self._jobs.start(self._settling(settlement, deliveries))
+
+    async def _settling(self, settlement: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]) -> None:
+        self.underway.settling += len(deliveries)
         try:
             await settlement
         finally:
-            self.underway.settling -= 1
+            self.underway.settling -= len(deliveries)
+            self._intake.done_with(deliveries)
 
     async def _abortably(self, waiting: Coroutine[Any, Any, Result]) -> Result:
         """Await somebody's answer, as a task that ``abort`` may cancel."""
@@ -236,10 +301,10 @@ class AccountSender:
         self._suspend(SuspendedBecause(reason), ELSEWHERE)
 
     async def _wait_until_well(self) -> None:
-        await self._broker.pause(self.account)
+        await self._intake.pause()
         await self._put_back_received_before(float("inf"), RequeueReason.SUSPENDED, SUSPENDED_WAIT_S)
         await self._suspension.end()
-        await self._broker.consume(self.account, self._take)
+        await self._intake.open()
 
     def _hear(self) -> None:
         """Another worker found the account closed, suspended, or well again."""
@@ -261,6 +326,8 @@ class AccountSender:
             await self._put_back_received_before(before_s, RequeueReason.HELD_LONG, HELD_LONG_WAIT_S)
 
     async def _put_back_received_before(self, before_s: float, reason: RequeueReason, wait_s: float) -> None:
-        for ready in list(self._lanes.take_older_than(before_s)):
-            if self._broker.is_ours(ready.delivery):
-                self._jobs.start(self._settling(self._pipeline.put_back(ready, reason, wait_s)))
+        jobs = list(self._lanes.take_older_than(before_s))
+        ours = [ready for ready in jobs if self._broker.is_ours(ready.delivery)]
+        self._intake.done_with(ready.delivery for ready in set(jobs) - set(ours))
+        if ours:
+            self._settle(self._pipeline.put_back(ours, reason, wait_s), [ready.delivery for ready in ours])

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker.core.accounts import AccountsChange
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.flow.ports import LimiterState
@@ -67,17 +68,20 @@ class JobRequeued:
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
+    """``recipients`` and ``jobs``: how many the call carried; none, when it only asked."""
+
     account: str
     operation: Operation
     result: CallResult
     duration_s: float
     recipients: int
     low_balance: bool
+    jobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SlotTaken:
-    """A call left: how long its job had waited in this worker, and how late after its slot it left."""
+    """A call left: how long the job that led it had waited in this worker, and how late after its slot it left."""
 
     account: str
     waited_s: float
@@ -86,9 +90,12 @@ class SlotTaken:
 
 @dataclass(frozen=True, slots=True)
 class LimiterAnswered:
-    """``away_because`` is None when it did answer; ``state`` is what it said of the account then."""
+    """``away_because`` is None when it did answer; ``state`` is what it said of the account then.
 
-    account: str
+    ``account`` is None when it was only asked for a sign of life.
+    """
+
+    account: str | None
     duration_s: float
     away_because: str | None
     state: LimiterState | None
@@ -105,6 +112,48 @@ class AccountSuspended:
 class AccountResumed:
     account: str
     because: SuspendedBecause
+
+
+@dataclass(frozen=True, slots=True)
+class AccountServed:
+    """The account is served from here on; or it is, and its limit (calls per second) is another one now."""
+
+    account: str
+    limit_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccountNotStarted:
+    account: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountLeft:
+    """The account is served here no more, and all its calls are told."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsChanged:
+    """What was done while the worker runs; accounts that could not be started are not among the added ones."""
+
+    change: AccountsChange
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadApplied:
+    """``at_next_start``: names of settings that changed and take effect only then."""
+
+    at_next_start: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused:
+    """Nothing changed, because of every mistake in ``problems``."""
+
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +218,12 @@ Observation = (
     | LimiterAnswered
     | AccountSuspended
     | AccountResumed
+    | AccountServed
+    | AccountNotStarted
+    | AccountLeft
+    | AccountsChanged
+    | ReloadApplied
+    | ReloadRefused
     | BrokerConnected
     | BrokerLost
     | BrokerBlocked

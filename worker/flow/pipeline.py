@@ -1,11 +1,11 @@
-"""What happens to one delivery, top to bottom.
+"""What happens to a delivery, top to bottom.
 
 1. **Decode.** What is not a valid job is dead-lettered with every reason.
 2. **Prepare.** An expired job is told; a picture that is named by URL is fetched.
 3. **Wait** in the account's lane for a slot (``account.py`` takes it from there and comes back with the slot).
-4. **Call** the API, and **classify** what came back.
-5. **Settle**: publish what the settlement says, each message confirmed, then acknowledge. In this order: a crash
-   in between repeats a message, and never loses the job.
+4. **Call** the API for all jobs that leave in this slot together, and **classify** what came back.
+5. **Settle** each of them on its own: publish what the settlement says, each message confirmed, then acknowledge. In
+   this order: a crash in between repeats a message, and never loses the job (``settling.py``).
 
 A surprise while the job is read makes it a dead letter, while its picture is fetched it spends an attempt, and from
 the call on it leaves the job in doubt. Each way the job is settled like any other, so that a message which trips a bug
@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -37,44 +37,23 @@ from worker.core.outcome import (
 )
 from worker.core.picture import Picture
 from worker.core.settlement import (
-    Finished,
     Moment,
-    Requeued,
     RequeueReason,
     Settlement,
     after_call,
     bury,
     expire,
     has_expired,
+    hold_in_doubt,
     put_back,
     reject,
-    tells_of_a_call,
     try_again,
 )
-from worker.flow.lane import ReadyJob
-from worker.flow.observations import (
-    CallFinished,
-    CallResult,
-    JobFinished,
-    JobReceived,
-    JobRequeued,
-    Observer,
-    Operation,
-    Surprise,
-)
-from worker.flow.ports import (
-    Api,
-    Broker,
-    CallContent,
-    Media,
-    MediaRefused,
-    MediaUnavailable,
-    Monotonic,
-    PublishFailed,
-)
-
-#: Between two tries to publish while the broker is away.
-PUBLISH_AGAIN_S = 0.2
+from worker.flow.lane import Batch, ReadyJob
+from worker.flow.observations import CallFinished, CallResult, JobReceived, Observer, Operation, Surprise
+from worker.flow.pictures import Pictures
+from worker.flow.ports import Api, Broker, Media, MediaRefused, MediaUnavailable, Monotonic
+from worker.flow.settling import Settler, Settling
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +79,6 @@ class Pipeline:
         wall_clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._broker = broker
         self._api = api
         self._media = media
         self._rules = rules
@@ -108,6 +86,8 @@ class Pipeline:
         self._monotonic = monotonic
         self._wall_clock = wall_clock
         self._chance = chance
+        self._pictures = Pictures()
+        self._settler = Settler(broker=broker, observe=observe, wall_clock=wall_clock)
 
     # 1 and 2 -------------------------------------------------------------------------------------------
 
@@ -115,10 +95,13 @@ class Pipeline:
         """Read the delivery's body."""
         self._observe(JobReceived(delivery.account, delivery.redelivered))
         try:
-            return decode(delivery.body, region=self._rules.region)
+            decoded = decode(delivery.body, region=self._rules.region)
         except Exception as error:  # noqa: BLE001 - a bug that one message trips must not stop the others
             self._observe(Surprise("decode", error))
             return Rejected((f"internal error: {type(error).__name__} while the job was read",), None, None)
+        if isinstance(decoded, Job) and isinstance(decoded.media, Picture):
+            return replace(decoded, media=self._pictures.one_of(decoded.media))
+        return decoded
 
     def kept_picture(self, media: MediaUrl) -> Picture | None:
         """The picture, if it is at hand; most jobs of a campaign share one."""
@@ -153,7 +136,7 @@ class Pipeline:
                 )
             case _:
                 assert_never(fault)
-        await self.settle(delivery, job, settlement)
+        await self._settler.settle([Settling(delivery, job, settlement)])
 
     def has_expired(self, job: Job) -> bool:
         """Whether the job must not leave any more."""
@@ -161,29 +144,29 @@ class Pipeline:
 
     # 4 -------------------------------------------------------------------------------------------------
 
-    async def call(self, ready: ReadyJob) -> Outcome:
+    async def call(self, batch: Batch) -> Outcome:
         """Make the call and say what came of it. Cancelled on the way, it is in doubt."""
-        delivery, job = ready.delivery, ready.job
+        numbers = batch.numbers
         started_s = self._monotonic()
         low_balance = False
         try:
-            reply = await self._api.send(delivery.account, CallContent(job.subject, job.text, ready.picture), job.to)
-            outcome = classify(reply)
+            outcome = classify(await self._api.send(batch.account, batch.content, numbers))
             low_balance = isinstance(outcome, Accepted) and outcome.low_balance
         except asyncio.CancelledError:
             _own_cancellation()
             outcome = InDoubt("the worker was stopped while the call was under way")
-        except Exception as error:  # noqa: BLE001 - the one place where surprises from the call on end
+        except Exception as error:  # noqa: BLE001 - the one place where surprises while calling end
             self._observe(Surprise("call", error))
             outcome = InDoubt(f"internal error while the call was under way: {type(error).__name__}")
         self._observe(
             CallFinished(
-                delivery.account,
+                batch.account,
                 Operation.SEND,
                 result_of(outcome),
                 self._monotonic() - started_s,
-                len(job.to),
+                len(numbers),
                 low_balance=low_balance,
+                jobs=len(batch.jobs),
             )
         )
         return outcome
@@ -209,66 +192,35 @@ class Pipeline:
 
     async def reject(self, delivery: Delivery, rejected: Rejected) -> None:
         """Settle a delivery that is not a valid job."""
-        await self.settle(delivery, None, reject(delivery, rejected, now=self._now()))
+        await self._settler.settle([Settling(delivery, None, reject(delivery, rejected, now=self._now()))])
 
-    async def expire(self, delivery: Delivery, job: Job) -> None:
-        """Settle a job whose time has passed."""
-        await self.settle(delivery, job, expire(delivery, job, now=self._now()))
-
-    async def put_back(self, ready: ReadyJob, reason: RequeueReason, wait_s: float) -> None:
-        """Settle a job that cannot leave from here now."""
-        await self.settle(ready.delivery, ready.job, put_back(ready.delivery, ready.job, reason, wait_s))
-
-    async def conclude(self, ready: ReadyJob, outcome: Outcome) -> None:
-        """Settle a job after its call."""
-        delivery, job = ready.delivery, ready.job
-        of_job = share(outcome, job.to)
-        settlement = after_call(delivery, job, of_job, attempts_max=self._rules.attempts_max, now=self._now())
-        await self.settle(delivery, job, settlement, outcome)
-
-    async def settle(
-        self, delivery: Delivery, job: Job | None, settlement: Settlement, outcome: Outcome | None = None
-    ) -> None:
-        """Publish, then acknowledge. Goes on until the broker has confirmed, or the delivery is not ours any more."""
-        for publication in settlement.publications:
-            while True:
-                if not tells_of_a_call(settlement) and not self._broker.is_ours(delivery):
-                    return
-                try:
-                    await self._broker.publish(publication)
-                    break
-                except PublishFailed:
-                    await asyncio.sleep(PUBLISH_AGAIN_S)
-                    await self._broker.publisher_ready()
-        await self._broker.ack(delivery)
-        match settlement:
-            case Finished():
-                self._observe(self._finished(delivery, job, settlement, outcome))
-            case Requeued():
-                self._observe(
-                    JobRequeued(
-                        delivery.account, settlement.reason, settlement.delay_s, settlement.job_id, settlement.why
-                    )
-                )
-            case _:
-                assert_never(settlement)
-
-    def _finished(
-        self, delivery: Delivery, job: Job | None, settlement: Finished, outcome: Outcome | None
-    ) -> JobFinished:
-        since = (job.created_at if job else None) or delivery.published_at
-        sent = sum(number in outcome.message_ids for number in job.to) if job and isinstance(outcome, Accepted) else 0
-        refused = len(job.to) - sent if job and isinstance(outcome, Accepted | Refused) else 0
-        return JobFinished(
-            account=delivery.account,
-            end=settlement.end,
-            attempts=delivery.attempts + (outcome is not None),
-            end_to_end_s=max(0.0, (self._wall_clock() - since).total_seconds()) if since else None,
-            recipients_sent=sent,
-            recipients_refused=refused,
-            job_id=settlement.job_id,
-            why=settlement.why,
+    async def expire(self, jobs: Iterable[tuple[Delivery, Job]]) -> None:
+        """Settle jobs whose time has passed."""
+        await self._settler.settle(
+            Settling(delivery, job, expire(delivery, job, now=self._now())) for delivery, job in jobs
         )
+
+    async def put_back(self, jobs: Iterable[ReadyJob], reason: RequeueReason, wait_s: float) -> None:
+        """Settle jobs that cannot leave from here now."""
+        await self._settler.settle(
+            Settling(ready.delivery, ready.job, put_back(ready.delivery, ready.job, reason, wait_s)) for ready in jobs
+        )
+
+    async def conclude(self, batch: Batch, outcome: Outcome) -> None:
+        """Settle each job after the call that carried it."""
+        await self._settler.settle(
+            Settling(ready.delivery, ready.job, self._after_call(ready, outcome), outcome) for ready in batch.jobs
+        )
+
+    def _after_call(self, ready: ReadyJob, outcome: Outcome) -> Settlement:
+        """What becomes of one job of the call; a bug that it trips must not touch the others."""
+        delivery, job = ready.delivery, ready.job
+        try:
+            of_job = share(outcome, job.to)
+            return after_call(delivery, job, of_job, attempts_max=self._rules.attempts_max, now=self._now())
+        except Exception as error:  # noqa: BLE001 - the one place where surprises after the call end
+            self._observe(Surprise("conclude", error))
+            return hold_in_doubt(delivery, job, f"internal error: {type(error).__name__}", now=self._now())
 
     def _now(self) -> Moment:
         return Moment(at=self._wall_clock(), chance=self._chance())

@@ -6,10 +6,13 @@ Expected failures are values here. Anything an adapter raises beyond what is doc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.core.accounts import Credentials
+from worker.core.batch import CallContent
 from worker.core.delivery import Delivery, Publication
 from worker.core.outcome import Reply
 from worker.core.picture import Picture
@@ -35,6 +38,9 @@ class Broker(Protocol):
     async def publish(self, publication: Publication) -> None:
         """Return once the broker has confirmed; raise ``PublishFailed`` when its connection ended before."""
 
+    def publish_many(self, publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
+        """Publish all of them, in order and without waiting in between; each future ends as ``publish`` does."""
+
     @property
     def can_publish(self) -> bool:
         """Whether what is published now has a chance to be confirmed."""
@@ -48,11 +54,25 @@ class Broker(Protocol):
     def is_ours(self, delivery: Delivery) -> bool:
         """Whether the channel that handed over ``delivery`` is still open; if not, somebody will get it again."""
 
-    async def consume(self, account: str, take: Callable[[Delivery], None]) -> None:
-        """Start handing the account's deliveries, of both lanes, to ``take``; goes on over reconnects."""
+    async def consume(
+        self, account: str, take: Callable[[Delivery], None], *, per_queue_max: int | None = None
+    ) -> None:
+        """Start handing the account's deliveries, of both lanes, to ``take``; goes on over reconnects.
+
+        ``per_queue_max``: so many of each queue without an ack, if that is fewer than the broker was set up with.
+        """
 
     async def pause(self, account: str) -> None:
         """Stop taking the account's jobs; those already handed over stay ours."""
+
+    async def declare(self, account: str) -> None:
+        """Declare one more account's queues, now and on every connection to come.
+
+        Raises ``CannotStart`` when the broker does not have it so; nothing else is disturbed.
+        """
+
+    async def forget(self, account: str) -> None:
+        """Give back what was handed over of a paused account, and declare it no more. Its queues stay. Never fails."""
 
 
 class PublishUnconfirmed(PublishFailed):
@@ -117,11 +137,12 @@ class Limiter(Protocol):
     """Gives out an account's slots, shared by all workers, and hears the API's refusals for all of them."""
 
     async def reserve(
-        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` (at least 1) slots for ``account``; of a suspended one only for a probe.
 
-        ``late``: the latest departure since the last question, which moves the slots to come.
+        ``jobs``: how many have left since the last question. ``late``: the latest departure since then, which moves
+        the slots to come.
         """
 
     async def give_back(self, account: str, slots: Slots, used: int) -> None:
@@ -138,20 +159,17 @@ class Limiter(Protocol):
     async def suspend(self, account: str, reason: str) -> None:
         """No slots of ``account`` for any worker but for probes; ``reason`` "" ends that. Never fails."""
 
+    def set_limit(self, account: str, limit_per_s: float) -> None:
+        """Add an account, or change its limit (calls per second that the API allows) from the next question on."""
+
+    def forget(self, account: str) -> None:
+        """The account is served here no more, and none of its calls is under way."""
+
     def on_news(self, account: str, listener: Callable[[], None]) -> None:
         """Have ``listener`` called when promised slots of ``account`` became worthless: closed, or suspended."""
 
 
 # --- API -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CallContent:
-    """What one call to ``send-mms`` carries, apart from the numbers."""
-
-    subject: str | None
-    text: str
-    picture: Picture
 
 
 class Api(Protocol):
@@ -163,8 +181,17 @@ class Api(Protocol):
     async def account(self, account: str) -> Reply:
         """Make one ``GET account`` call and say what came back."""
 
-    async def warm_up(self) -> None:
-        """Open connections before the first slot, so that cold ones do not bunch the first arrivals; never fails."""
+    async def warm_up(self, account: str, *, calls_per_s: float) -> None:
+        """Open the account's connections before its first slot, so that cold ones do not bunch the first arrivals.
+
+        As many as the calls of a second may need. Never fails, and takes a few seconds at most.
+        """
+
+    def set_credentials(self, account: str, credentials: Credentials) -> None:
+        """Add an account, or change its key from the next call on."""
+
+    async def forget(self, account: str) -> None:
+        """The account is served here no more, and none of its calls is under way."""
 
 
 # --- Media -----------------------------------------------------------------------------------------------

@@ -60,7 +60,11 @@ class SlotRow:
         self._slots: Slots | None = None
         self._used = 0
         self._next: asyncio.Task[Slots | None] | None = None
+        #: To be told with the next question.
+        self._jobs = 0
         self._late: Late | None = None
+        #: Calls a second, of all workers, at the last answer; 0 before the first.
+        self.pace_per_s = 0.0
         #: Counts the times at which what was promised became worthless.
         self._news = 0
 
@@ -78,8 +82,9 @@ class SlotRow:
             await asyncio.sleep(left_s)  # timers may fire early: looked at again
         return None if news != self._news or self._is_missed(slot) else slot
 
-    def left(self, slot: Slot) -> float:
-        """A call leaves now in ``slot``: by how many seconds it is late."""
+    def left(self, slot: Slot, jobs: int) -> float:
+        """A call with ``jobs`` leaves now in ``slot``: by how many seconds it is late."""
+        self._jobs += jobs
         late_s = max(0.0, self._monotonic() - slot.at_s)
         over_s = late_s - slot.slots.state.guard_s * GUARD_SHARE
         # Where many calls leave within the guard, a late one is one of many; where one does, the call a second later
@@ -155,8 +160,9 @@ class SlotRow:
         while True:
             news = self._news
             late, self._late = self._late, None
+            jobs, self._jobs = self._jobs, 0
             asked_at_s = self._monotonic()
-            answer = await self._limiter.reserve(self._account, max(1, count), late=late, is_probe=is_probe)
+            answer = await self._limiter.reserve(self._account, max(1, count), jobs=jobs, late=late, is_probe=is_probe)
             now_s = self._monotonic()
             match answer:
                 case LimiterAway(why):
@@ -164,6 +170,7 @@ class SlotRow:
                     await asyncio.sleep(AWAY_WAIT_S)
                 case Slots(count=granted, first_at_s=first_at_s, state=state):
                     self._observe(LimiterAnswered(self._account, now_s - asked_at_s, None, state))
+                    self.pace_per_s = state.pace_per_s
                     if granted and news == self._news:
                         return answer
                     if state.suspended and not is_probe:

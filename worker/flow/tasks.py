@@ -7,6 +7,20 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
+async def before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do ``work`` unless ``event`` comes first, which cancels it; whether it was done to the end."""
+    working = asyncio.ensure_future(work)
+    interrupting = asyncio.ensure_future(event.wait())
+    await asyncio.wait((working, interrupting), return_when=asyncio.FIRST_COMPLETED)
+    interrupting.cancel()
+    if working.done():
+        await working  # raises what it raised
+        return True
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return False
+
+
 class Tasks:
     """A set of running tasks of one kind. A failure goes to ``on_failure``; nothing is forgotten silently."""
 

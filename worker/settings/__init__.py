@@ -1,6 +1,7 @@
 """All settings of the worker, in one typed place; `load` is the way in."""
 
 from worker.settings.accounts_file import AccountSettings
+from worker.settings.changes import changed_settings
 from worker.settings.loading import SettingDoc, SettingsProblems, load, load_broker, settings_reference
 from worker.settings.model import BrokerSettings, Settings
 
@@ -10,6 +11,7 @@ __all__ = [
     "SettingDoc",
     "Settings",
     "SettingsProblems",
+    "changed_settings",
     "load",
     "load_broker",
     "settings_reference",

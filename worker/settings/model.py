@@ -62,7 +62,7 @@ class Settings(BrokerSettings):
     """Valid settings. Made by `load`, which also checks the relations; reads nothing by itself."""
 
     redis_url: RedisUrl = Field(_REDIS_URL, description="limiter; rediss:// for TLS, or unix://")
-    redis_timeout_s: Seconds = Field(2.0, description="how long Redis may take; asked twice before sending stops")
+    redis_timeout_s: Seconds = Field(0.5, description="how long Redis may take; asked twice before sending stops")
 
     api_url: ApiUrl = Field(description="the API's base address, https only; calls go to {MMS_API_URL}/send-mms")
     api_ca_file: CaFile | None = Field(None, description="CA bundle to trust for the API; never turned off")
@@ -75,7 +75,13 @@ class Settings(BrokerSettings):
     calls_max: int = Field(
         64, ge=1, le=1_000, description="calls under way per account and process, with a connection each"
     )
-    prefetch: int = Field(128, ge=1, le=10_000, description="deliveries held per queue, fewer if it is slow")
+    prefetch: int = Field(2_000, ge=1, le=10_000, description="deliveries held per queue, fewer if it is slow")
+    held_bytes_max: int = Field(
+        256_000_000,
+        ge=16_000_000,
+        le=64_000_000_000,
+        description="bytes of jobs held per process, shared by its accounts",
+    )
     hold_s_max: Seconds = Field(600.0, description="how long a delivery may wait here before it is put back")
     attempts_max: int = Field(8, ge=1, le=100, description="attempts before a job is dead-lettered")
     deduplication_s: WholeSeconds = Field(604_800, description="how long the id of a job is remembered")
@@ -94,7 +100,8 @@ class Settings(BrokerSettings):
         The last delivery of a full lane waits until all before it were called, one a slot, and the account's
         lanes share its slots. At 0.1 calls per second, two lanes of 128 would hold it for 43 minutes: the
         broker would take it back, and no other worker could have it before. So no more are held than leave
-        within `hold_s_max` when every job needs a call of its own.
+        within `hold_s_max` when every job needs a call of its own. What is held is also what can share a call:
+        such an account's calls carry fewer jobs than they might, which is better than jobs that go round in circles.
         """
         sent_while_held = floor(account.rate_per_s * self.hold_s_max / LANES_PER_ACCOUNT)
         return max(1, min(self.prefetch, sent_while_held))

@@ -8,6 +8,9 @@ from typing import Final
 from worker.settings.model import LANES_PER_ACCOUNT, Settings
 from worker.settings.sentences import shown
 
+# Jobs of one recipient that fill a call must be held while those of the call before are settled.
+CALLS_HELD_MIN: Final = 2
+
 # RabbitMQ takes a delivery back that is unacknowledged for 30 minutes, and closes the channel. Waiting in a
 # lane, calling and settling must together end well before that.
 UNACKNOWLEDGED_S_MAX: Final = 1_500.0
@@ -30,6 +33,14 @@ def relations(s: Settings) -> Iterator[Relation]:
         s.prefetch >= s.calls_max,
         f"MMS_PREFETCH ({s.prefetch}) must be at least MMS_CALLS_MAX ({s.calls_max}), or one account could"
         " never have all calls under way: raise the one or lower the other.",
+    )
+    held_for_calls = CALLS_HELD_MIN * s.recipients_per_call_max
+    yield Relation(
+        ("prefetch", "recipients_per_call_max"),
+        s.prefetch >= held_for_calls,
+        f"MMS_PREFETCH ({s.prefetch}) must be at least {CALLS_HELD_MIN} times MMS_RECIPIENTS_PER_CALL_MAX"
+        f" ({s.recipients_per_call_max}), or jobs of one recipient could not fill a call while others are settled:"
+        " raise the one or lower the other.",
     )
     yield Relation(
         ("hold_s_max", "read_timeout_s"),

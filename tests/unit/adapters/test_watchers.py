@@ -14,14 +14,20 @@ import structlog
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.jobs import an_account
 from worker.adapters.admin_http import AdminServer
 from worker.adapters.logs import LogObserver, configure
 from worker.adapters.prometheus import Metrics
 from worker.app import observer_of
+from worker.core.accounts import AccountChanged, AccountsChange
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.flow.observations import (
+    AccountLeft,
+    AccountNotStarted,
     AccountResumed,
+    AccountsChanged,
+    AccountServed,
     AccountSuspended,
     BrokerBlocked,
     BrokerConnected,
@@ -38,6 +44,8 @@ from worker.flow.observations import (
     Observation,
     Operation,
     Published,
+    ReloadApplied,
+    ReloadRefused,
     Role,
     SlotTaken,
     Surprise,
@@ -75,6 +83,11 @@ EFFECTS: list[tuple[Observation, str, float]] = [
         'mms_low_balance_warnings_total{account="acme"}',
         1,
     ),
+    (
+        CallFinished("acme", Operation.SEND, CallResult.SENT, 0.3, 2, low_balance=False, jobs=7),
+        "mms_jobs_per_call_sum",
+        7,
+    ),
     (SlotTaken("acme", 2.0, 0.001), 'mms_job_queue_wait_seconds_count{account="acme"}', 1),
     (LimiterAnswered("acme", 0.001, "refused", None), 'mms_ratelimit_mode{mode="stopped"}', 1),
     (LimiterAnswered("acme", 0.001, None, OPEN), 'mms_ratelimit_mode{mode="shared"}', 1),
@@ -90,6 +103,9 @@ EFFECTS: list[tuple[Observation, str, float]] = [
         1,
     ),
     (AccountResumed("acme", SuspendedBecause.CREDIT), 'mms_account_suspended{account="acme",reason="credit"}', 0),
+    (AccountServed("acme", 50.0), 'mms_ratelimit_limit{account="acme"}', 50),
+    (ReloadApplied(("MMS_AMQP_URL",)), 'mms_reloads_total{result="applied"}', 1),
+    (ReloadRefused(("One thing.",)), 'mms_reloads_total{result="refused"}', 1),
     (BrokerConnected(Role.PUBLISH), 'mms_broker_connected{role="publish"}', 1),
     (BrokerLost(Role.PUBLISH, "reset"), 'mms_broker_losses_total{role="publish"}', 1),
     (BrokerBlocked(Role.PUBLISH, is_blocked=True), 'mms_broker_blocked{role="publish"}', 1),
@@ -140,6 +156,36 @@ def test_the_series_of_one_account_stay_within_their_budget() -> None:
     assert len(samples(metrics())) < 350
 
 
+def test_an_account_that_comes_is_at_0_and_one_that_left_has_no_series() -> None:
+    observed = metrics()
+    before = set(samples(observed))
+    observed.observe(AccountServed("new", 5.0))
+    come = {
+        name.replace('"new"', '"acme"').replace("jobs.new", "jobs.acme") for name in set(samples(observed)) - before
+    }
+    assert come == {name for name in before if '"acme"' in name or "jobs.acme" in name}
+    assert samples(observed)['mms_ratelimit_pace{account="new"}'] == 5
+    for seen, _, _ in EFFECTS:
+        observed.observe(seen)
+    observed.observe(AccountLeft("acme"))
+    assert not [name for name in samples(observed) if '"acme"' in name or "jobs.acme" in name]
+    assert 'mms_jobs_finished_total{account="new",outcome="sent"}' in samples(observed)
+
+
+@pytest.mark.parametrize(("seen", "sample", "value"), [effect for effect in EFFECTS if "acme" in effect[1]])
+def test_an_account_that_comes_back_is_counted_from_0_again(seen: Observation, sample: str, value: float) -> None:
+    observed = metrics()
+    for what in (seen, AccountLeft("acme"), AccountServed("acme", 5.0), seen):
+        observed.observe(what)
+    assert samples(observed)[sample] == value
+
+
+def test_accounts_that_are_missing_are_counted() -> None:
+    observed = metrics()
+    observed.watch_lacking(lambda: 2)
+    assert samples(observed)["mms_accounts_not_started"] == 2
+
+
 def test_no_created_series() -> None:
     assert not any("_created" in name for name in samples(metrics()))
 
@@ -183,6 +229,35 @@ def test_a_limit_that_is_found_to_be_lower_is_told_once_and_so_is_its_end(log: i
         observer.observe(LimiterAnswered("acme", 0.1, None, state))
     lines = [orjson.loads(line) for line in log.getvalue().splitlines()]
     assert [(line["event"], line["to_per_s"]) for line in lines] == [("limit_lowered", 5.0), ("limit_restored", None)]
+
+
+def test_what_became_of_a_reload_is_told(log: io.StringIO) -> None:
+    observer = LogObserver()
+    added, changed = an_account("new", app_key="s3cret"), AccountChanged(an_account("acme"), True, True)
+    observer.observe(AccountsChanged(AccountsChange((added,), ("old",), (changed,))))
+    observer.observe(ReloadApplied(()))
+    observer.observe(ReloadApplied(("MMS_AMQP_URL",)))
+    observer.observe(ReloadRefused(("One thing.", "Another.")))
+    observer.observe(AccountNotStarted("new", "The broker refused."))
+    lines = [orjson.loads(line) for line in log.getvalue().splitlines()]
+    for line in lines:
+        del line["timestamp"]
+    assert lines == [
+        {"event": "accounts_changed", "level": "info", "added": ["new"], "removed": ["old"], "changed": ["acme"]},
+        {
+            "event": "settings_changed",
+            "level": "warning",
+            "settings": ["MMS_AMQP_URL"],
+            "takes_effect": "at the next start",
+        },
+        {
+            "event": "reload_refused",
+            "level": "error",
+            "problems": ["One thing.", "Another."],
+            "so": "nothing changed",
+        },
+        {"event": "account_not_started", "level": "error", "account": "new", "why": "The broker refused."},
+    ]
 
 
 async def test_the_admin_port_serves_metrics_health_and_readiness() -> None:

@@ -51,6 +51,13 @@ def test_the_event_log_is_bound_to_everything_and_bounded() -> None:
     assert log.arguments["x-max-age"]
 
 
+def test_an_account_more_and_one_less_is_the_same_as_without() -> None:
+    assert topology(["acme"]).plus("other") == BUILT
+    assert BUILT.plus("other") == BUILT
+    assert BUILT.minus("other") == topology(["acme"])
+    assert BUILT.minus("nobody") == BUILT
+
+
 def test_routing_keys_and_queues_of_the_lanes() -> None:
     assert routing_key("acme", Lane.BULK) == "acme"
     assert routing_key("acme", Lane.URGENT) == "acme.urgent"

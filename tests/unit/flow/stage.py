@@ -11,12 +11,16 @@ from typing import Any, Self
 import orjson
 
 from worker.adapters.memory import MemoryApi, MemoryBroker, MemoryLimiter, MemoryMedia, MemoryServer, SeenCall
+from worker.core.accounts import Account
 from worker.core.outcome import Answer, Reply
 from worker.core.picture import Picture
-from worker.flow.account import AccountSender
+from worker.flow.account import AccountSender, SendLimits
+from worker.flow.drain import DrainLimits
+from worker.flow.held import HeldBytes
 from worker.flow.observations import Observation
 from worker.flow.pipeline import Pipeline, Rules
 from worker.flow.ports import MediaRefused, MediaUnavailable
+from worker.flow.roster import Roster
 
 START = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
 
@@ -40,7 +44,10 @@ class Stage:
     answer: Callable[[SeenCall], Awaitable[Reply]] = accept_at_once
     limit_per_s: float = 10.0
     calls_max: int = 8
+    recipients_max: int = 1
+    broker_kind: type[MemoryBroker] = MemoryBroker
     prefetch: int = 128
+    held_bytes_max: int = 1_000_000_000
     hold_s_max: float = 600.0
     is_started: bool = True
     media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
@@ -51,10 +58,10 @@ class Stage:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         self.server = MemoryServer(["acme"])
-        self.broker = MemoryBroker(self.server, prefetch=self.prefetch, monotonic=loop.time)
+        self.broker = self.broker_kind(self.server, prefetch=self.prefetch, monotonic=loop.time)
         self.limiter = MemoryLimiter(limit_per_s={"acme": self.limit_per_s}, span_us=25_000, monotonic=loop.time)
         self.api = MemoryApi(self.answer, monotonic=loop.time)
-        pipeline = Pipeline(
+        self.pipeline = Pipeline(
             broker=self.broker,
             api=self.api,
             media=MemoryMedia(self.media),
@@ -64,20 +71,42 @@ class Stage:
             wall_clock=lambda: START + timedelta(seconds=loop.time() - started_s),
             chance=lambda: 0.0,
         )
-        self.sender = AccountSender(
-            account="acme",
-            calls_max=self.calls_max,
-            hold_s_max=self.hold_s_max,
-            pipeline=pipeline,
-            broker=self.broker,
-            limiter=self.limiter,
-            monotonic=loop.time,
-            observe=self.seen.append,
-            on_failure=self.failures.append,
-        )
+        self.held = HeldBytes(self.held_bytes_max)
+        self.sender = self.sender_of("acme", self.prefetch)
         if self.is_started:
             await self.sender.start()
         return self
+
+    def sender_of(self, account: str, prefetch: int) -> AccountSender:
+        """A sender on the stage's ports, not started."""
+        return AccountSender(
+            account=account,
+            limits=SendLimits(
+                recipients_max=self.recipients_max,
+                calls_max=self.calls_max,
+                prefetch=prefetch,
+                hold_s_max=self.hold_s_max,
+            ),
+            held=self.held,
+            pipeline=self.pipeline,
+            broker=self.broker,
+            limiter=self.limiter,
+            monotonic=asyncio.get_running_loop().time,
+            observe=self.seen.append,
+            on_failure=self.failures.append,
+        )
+
+    def roster(self, make_sender: Callable[[Account], AccountSender], limits: DrainLimits) -> Roster:
+        """A roster on the stage's ports."""
+        return Roster(
+            make_sender=make_sender,
+            broker=self.broker,
+            limiter=self.limiter,
+            api=self.api,
+            limits=limits,
+            observe=self.seen.append,
+            on_failure=self.failures.append,
+        )
 
     async def __aexit__(self, *_: object) -> None:
         self.sender.stop()

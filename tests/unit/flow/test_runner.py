@@ -6,17 +6,30 @@ import asyncio
 
 import pytest
 
-from tests.jobs import job_body
+from tests.jobs import an_account, job_body
 from tests.unit.flow.stage import Stage, accept
 from tests.virtual_time import run_virtual
 from worker.adapters.memory import SeenCall
 from worker.core.outcome import Reply
-from worker.flow.runner import DrainLimits, Stop, run
+from worker.flow.drain import DrainLimits
+from worker.flow.runner import Stop, run
 
 
 async def slow(call: SeenCall) -> Reply:
     await asyncio.sleep(8)
     return accept(call)
+
+
+async def run_on(stage: Stage, stop: Stop, limits: DrainLimits) -> int:
+    roster = stage.roster(lambda _: stage.sender, limits)
+    return await run(
+        roster,
+        roster.start([an_account("acme")]),
+        stop=stop,
+        limits=limits,
+        observe=stage.seen.append,
+        monotonic=asyncio.get_running_loop().time,
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,11 +49,7 @@ def test_every_call_under_way_is_told_and_every_other_job_stays(
             for n in range(40):
                 stage.server.publish_job("acme", job_body(f"j{n}"))
             stop = Stop()
-            limits = DrainLimits(finish_s=finish_s, tell_s=5)
-            now_s = asyncio.get_running_loop().time
-            running = asyncio.create_task(
-                run([stage.sender], stop=stop, limits=limits, observe=stage.seen.append, monotonic=now_s)
-            )
+            running = asyncio.create_task(run_on(stage, stop, DrainLimits(finish_s=finish_s, tell_s=5)))
             await stage.until(lambda: stage.sender.underway.calling == 8)
             for _ in range(signals):
                 stop.signal()
@@ -59,11 +68,7 @@ def test_a_failed_background_task_ends_the_run_with_its_error() -> None:
     async def story() -> None:
         async with Stage(answer=slow, is_started=False) as stage:
             stop = Stop()
-            limits = DrainLimits(finish_s=60, tell_s=5)
-            now_s = asyncio.get_running_loop().time
-            running = asyncio.create_task(
-                run([stage.sender], stop=stop, limits=limits, observe=stage.seen.append, monotonic=now_s)
-            )
+            running = asyncio.create_task(run_on(stage, stop, DrainLimits(finish_s=60, tell_s=5)))
             await asyncio.sleep(1)
             stop.fail(KeyError("bug"))
             with pytest.raises(KeyError):

@@ -13,10 +13,11 @@ from tests.jobs import A_NUMBER, A_PICTURE, PNG, a_delivery, a_job, job_body
 from tests.unit.flow.stage import START, Stage, accept
 from tests.virtual_time import VirtualTimeLoop, run_virtual
 from worker.adapters.memory import SeenCall
+from worker.core.batch import CallContent
 from worker.core.delivery import Lane
 from worker.core.job import Job, Rejected, decode
 from worker.core.outcome import Answer, InDoubt, NeverLeft, NoAnswer, Reply
-from worker.flow.lane import ReadyJob
+from worker.flow.lane import Batch, ReadyJob
 from worker.flow.observations import AccountResumed, AccountSuspended, JobFinished, JobRequeued, Surprise
 from worker.flow.ports import MediaRefused, MediaUnavailable
 
@@ -422,10 +423,11 @@ def test_a_call_that_was_broken_off_is_in_doubt_and_its_task_goes_on_uncancelled
 
     async def story() -> None:
         async with Stage(answer=never) as stage:
-            ready = ReadyJob(a_delivery(), a_job(), A_PICTURE)
+            job = a_job()
+            batch = Batch((ReadyJob(a_delivery(), job, CallContent(job.subject, job.text, A_PICTURE)),))
 
             async def call_and_look() -> tuple[object, int]:
-                outcome = await stage.sender._pipeline.call(ready)
+                outcome = await stage.sender._pipeline.call(batch)
                 task = asyncio.current_task()
                 assert task is not None
                 return outcome, task.cancelling()

@@ -22,11 +22,11 @@ class SlowLimiter(MemoryLimiter):
     asked = 0
 
     async def reserve(
-        self, account: str, count: int, *, late: Late | None = None, is_probe: bool = False
+        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
     ) -> Slots | LimiterAway:
         self.asked += 1
         await asyncio.sleep(0.01)
-        return await super().reserve(account, count, late=late, is_probe=is_probe)
+        return await super().reserve(account, count, jobs=jobs, late=late, is_probe=is_probe)
 
 
 def row_on(limiter: MemoryLimiter, suspended: list[str] | None = None) -> SlotRow:
@@ -128,7 +128,7 @@ def test_a_late_departure_moves_the_slots_that_follow() -> None:
         row = row_on(slow_limiter(10))
         slots = [await taken(row, 2)]
         loop.stall(0.05)
-        assert row.left(slots[0]) == pytest.approx(0.05, abs=0.001)
+        assert row.left(slots[0], 1) == pytest.approx(0.05, abs=0.001)
         slots += [await taken(row, 2) for _ in range(3)]
         gaps_s = [late.at_s - early.at_s for early, late in pairwise(slots)]
         # All but what the guard makes good; one slot may have been reserved before.
@@ -144,7 +144,7 @@ def test_many_calls_within_the_guard_move_nothing_when_one_of_them_is_late() -> 
         row = row_on(slow_limiter(1000))
         first = await taken(row, 100)
         loop.stall(0.004)
-        row.left(first)
+        row.left(first, 1)
         slots = [await taken(row, 100) for _ in range(60)]
         assert slots[-1].at_s - first.at_s == pytest.approx(60 * FAST_S, abs=0.0001)
 

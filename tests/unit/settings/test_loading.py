@@ -225,6 +225,8 @@ def test_all_mistakes_are_told_at_once_with_relations_between_the_right_values()
         MMS_RATE_PER_S="x",
         MMS_APP_SECRET_FILE="/does/not/exist",
         MMS_PREFECH="1",
+        MMS_RECIPIENTS_PER_CALL_MAX="1",
+        MMS_PREFETCH="100",
         MMS_CALLS_MAX="200",
         MMS_DRAIN_S_MAX="1",
         MMS_READ_TIMEOUT_S="x",
@@ -243,7 +245,11 @@ def test_all_mistakes_are_told_at_once_with_relations_between_the_right_values()
 @pytest.mark.parametrize(
     ("wrong", "part"),
     [
-        ({"MMS_PREFETCH": "10"}, "MMS_PREFETCH (10) must be at least MMS_CALLS_MAX (64)"),
+        (
+            {"MMS_PREFETCH": "10", "MMS_RECIPIENTS_PER_CALL_MAX": "1"},
+            "MMS_PREFETCH (10) must be at least MMS_CALLS_MAX (64)",
+        ),
+        ({"MMS_PREFETCH": "1999"}, "MMS_PREFETCH (1999) must be at least 2 times MMS_RECIPIENTS_PER_CALL_MAX (1000)"),
         ({"MMS_HOLD_S_MAX": "30"}, "MMS_HOLD_S_MAX (30) must be more than MMS_READ_TIMEOUT_S (30)"),
         ({"MMS_HOLD_S_MAX": "1451"}, "well below the 30 minutes"),
         ({"MMS_DRAIN_S_MAX": "39"}, "MMS_DRAIN_S_MAX (39) must be at least"),
@@ -258,7 +264,8 @@ def test_relations_are_checked(wrong: dict[str, str], part: str) -> None:
 @pytest.mark.parametrize(
     "right",
     [
-        {"MMS_PREFETCH": "64"},
+        {"MMS_PREFETCH": "64", "MMS_RECIPIENTS_PER_CALL_MAX": "32"},
+        {"MMS_PREFETCH": "2000"},
         {"MMS_HOLD_S_MAX": "30.1"},
         {"MMS_HOLD_S_MAX": "1450"},
         {"MMS_DRAIN_S_MAX": "40"},
@@ -275,7 +282,7 @@ def test_the_drain_covers_the_longest_call_whatever_the_timeouts_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate_per_s", "expected"), [("15", 128), ("0.1", 30), ("0.004", 1), ("100000", 128), ("0.4", 120)]
+    ("rate_per_s", "expected"), [("15", 2000), ("0.1", 30), ("0.004", 1), ("100000", 2000), ("0.4", 120)]
 )
 def test_a_slow_account_holds_fewer_deliveries(rate_per_s: str, expected: int) -> None:
     settings = loaded(MMS_RATE_PER_S=rate_per_s)
@@ -287,7 +294,7 @@ def test_one_delivery_is_held_at_least() -> None:
     assert loaded().prefetch_for(AccountSettings("slow", SecretStr("k"), rate_per_s=0.0001)) == 1
 
 
-@given(rate_per_s=st.floats(0.001, 100_000), hold_s_max=st.integers(31, 1400), prefetch=st.integers(64, 10_000))
+@given(rate_per_s=st.floats(0.001, 100_000), hold_s_max=st.integers(31, 1400), prefetch=st.integers(2000, 10_000))
 def test_what_both_lanes_hold_leaves_within_the_hold_time(rate_per_s: float, hold_s_max: int, prefetch: int) -> None:
     result = load(
         {

@@ -1,0 +1,229 @@
+"""Every metric that the worker exports, in one place.
+
+Labels are closed sets, created at 0 on start, or when the account comes; never a phone number, an id, a URL or an
+error's text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import TypeVar, cast
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from worker.core.delivery import Lane
+from worker.core.outcome import SuspendedBecause
+from worker.core.settlement import End, RequeueReason
+from worker.core.topology import jobs_queue
+from worker.flow.observations import CallResult, Operation, Role
+
+_CALL_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
+_STORE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2)
+_WAIT_S = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800, 3600, 14400)
+_RECIPIENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
+_ATTEMPTS = (1, 2, 3, 4, 5, 6, 8)
+PUBLISH_FAILURES = ("not connected", "connection lost", "unroutable", "other")
+
+Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
+
+
+class Series:
+    """The registry of one worker, and what is in it; accounts come and go."""
+
+    def __init__(self, *, version: str) -> None:
+        self._of_accounts: list[Counter | Gauge | Histogram] = []
+        self._accounts: set[str] = set()
+        self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
+        #: Until when (monotonic) an account gets no slots.
+        self.closed_until_s: dict[str, float] = {}
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self._declare_jobs()
+        self._declare_calls()
+        self._declare_limiter()
+        self._declare_broker()
+        self._declare_runtime(version)
+        self._create_at_zero()
+
+    def of(self, metric: Labelled, *labels: str) -> Labelled:
+        """The child of ``metric`` for ``labels``, looked up once: the library's own way costs a lock each time."""
+        child = self._children.get((metric, labels))
+        if child is None:
+            child = self._children[metric, labels] = metric.labels(*labels)
+        return cast("Labelled", child)
+
+    def serve(self, account: str, limit_per_s: float) -> None:
+        """Have the account's series, at 0, and its limit (calls per second)."""
+        if account not in self._accounts:
+            self._accounts.add(account)
+            self._create_account_at_zero(account)
+            self.ratelimit_pace.labels(account).set(limit_per_s)
+        self.ratelimit_limit.labels(account).set(limit_per_s)
+
+    def forget(self, account: str) -> None:
+        """Have the account's series no more: as they were last, they would look like an account that is stuck."""
+        self._accounts.discard(account)
+        self.closed_until_s.pop(account, None)
+        gone = {account} | {jobs_queue(account, lane) for lane in Lane}
+        for metric, labels in list(self._children):
+            if not gone.isdisjoint(labels):
+                del self._children[metric, labels]
+        for metric in self._of_accounts:
+            metric.remove_by_labels({"account": account})
+        for lane in Lane:
+            self.consumer_active.remove(jobs_queue(account, lane))
+
+    def _is_closed(self, account: str) -> bool:
+        return time.monotonic() < self.closed_until_s.get(account, 0.0)
+
+    # --- Declarations ------------------------------------------------------------------------------------
+
+    def _counter(self, name: str, meaning: str, labels: Iterable[str] = ()) -> Counter:
+        return self._noted(Counter(f"mms_{name}", meaning, labels, registry=self.registry), labels)
+
+    def _gauge(self, name: str, meaning: str, labels: Iterable[str] = ()) -> Gauge:
+        return self._noted(Gauge(f"mms_{name}", meaning, labels, registry=self.registry), labels)
+
+    def _histogram(self, name: str, meaning: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
+        made = Histogram(f"mms_{name}", meaning, labels, buckets=tuple(buckets), registry=self.registry)
+        return self._noted(made, labels)
+
+    def _noted(self, metric: Labelled, labels: Iterable[str]) -> Labelled:
+        if "account" in labels:
+            self._of_accounts.append(metric)
+        return metric
+
+    def _declare_jobs(self) -> None:
+        self.jobs_received = self._counter(
+            "jobs_received_total", "Jobs handed over by the broker.", ("account", "redelivered")
+        )
+        self.jobs_finished = self._counter("jobs_finished_total", "Jobs that ended, by how.", ("account", "outcome"))
+        self.jobs_requeued = self._counter("jobs_requeued_total", "Jobs put back, by why.", ("account", "reason"))
+        self.job_attempts = self._histogram("job_attempts", "Attempts that a job took until it ended.", _ATTEMPTS)
+        self.job_queue_wait = self._histogram(
+            "job_queue_wait_seconds",
+            "Wait in this worker of the job that led a call, from delivery to its slot.",
+            _WAIT_S,
+            ("account",),
+        )
+        self.job_end_to_end = self._histogram(
+            "job_end_to_end_seconds",
+            "From the producer's publish (or created_at) to the job's end.",
+            _WAIT_S,
+            ("account", "outcome"),
+        )
+        self.jobs_in_flight = self._gauge("jobs_in_flight", "Jobs in this worker now, by stage.", ("stage",))
+        self.last_sent = self._gauge(
+            "last_sent_timestamp_seconds", "When a job was last accepted by the API.", ("account",)
+        )
+
+    def _declare_calls(self) -> None:
+        self.api_requests = self._counter(
+            "api_requests_total", "Calls to the API, by what came of them.", ("account", "operation", "result")
+        )
+        self.api_duration = self._histogram(
+            "api_request_duration_seconds", "From the call's start to its whole answer.", _CALL_S, ("operation",)
+        )
+        self.recipients = self._counter("recipients_total", "Recipients, by result.", ("account", "result"))
+        self.recipients_per_call = self._histogram(
+            "recipients_per_call", "Recipients that one call carried.", _RECIPIENTS
+        )
+        self.jobs_per_call = self._histogram("jobs_per_call", "Jobs that left together in one call.", _RECIPIENTS)
+        self.account_suspended = self._gauge(
+            "account_suspended", "1 while nothing is sent for the account, by why.", ("account", "reason")
+        )
+        self.low_balance = self._counter(
+            "low_balance_warnings_total", "Answers in which the API warned of a low balance.", ("account",)
+        )
+        self.calls_max = self._gauge("calls_max", "Calls that may be under way at a time, per account.")
+
+    def _declare_limiter(self) -> None:
+        self.ratelimit_limit = self._gauge("ratelimit_limit", "Calls per second that the API allows.", ("account",))
+        self.ratelimit_pace = self._gauge("ratelimit_pace", "Calls per second in force.", ("account",))
+        self.ratelimit_guard = self._gauge(
+            "ratelimit_guard_seconds", "What a second's calls take longer than it, against jitter.", ("account",)
+        )
+        self.ratelimit_rolling_max = self._gauge(
+            "ratelimit_rolling_max", "Most slots of all workers in a rolling second, lately.", ("account",)
+        )
+        self.ratelimit_closed = self._gauge(
+            "ratelimit_closed", "1 while the account gets no slots after a 429.", ("account",)
+        )
+        self.ratelimit_lowered = self._gauge(
+            "ratelimit_lowered", "1 while the API is found to keep to less than the configured limit.", ("account",)
+        )
+        self.slot_late = self._histogram("ratelimit_late_seconds", "How late after its slot a call left.", _STORE_S)
+        self.limiter_duration = self._histogram(
+            "ratelimit_store_duration_seconds", "Time that the limiter's store took to answer.", _STORE_S
+        )
+        self.limiter_mode = self._gauge(
+            "ratelimit_mode", "1 for the mode in force: shared, or stopped while the store is away.", ("mode",)
+        )
+
+    def _declare_broker(self) -> None:
+        self.broker_connected = self._gauge("broker_connected", "1 while connected, by connection.", ("role",))
+        self.broker_blocked = self._gauge(
+            "broker_blocked", "1 while an alarm in the broker keeps it from taking anything in.", ("role",)
+        )
+        self.broker_losses = self._counter(
+            "broker_losses_total", "Lost connections and failed tries to connect again.", ("role",)
+        )
+        self.consumer_active = self._gauge("consumer_active", "1 while this worker takes jobs from it.", ("queue",))
+        self.publish_duration = self._histogram(
+            "publish_confirm_duration_seconds", "From publishing to the broker's confirm, or to its failure.", _STORE_S
+        )
+        self.publish_failures = self._counter(
+            "publish_failures_total", "Publications that were not confirmed; each is repeated.", ("reason",)
+        )
+
+    def _declare_runtime(self, version: str) -> None:
+        self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop woke up at the last look.")
+        self.draining = self._gauge("draining", "1 from the stop signal until the end.")
+        self.reloads = self._counter("reloads_total", "Reloads of the accounts, by result.", ("result",))
+        self.accounts_not_started = self._gauge(
+            "accounts_not_started", "Accounts that are wanted and could not be started; they are tried again."
+        )
+        self.surprises = self._counter("surprises_total", "Bugs that were caught; the log has the traceback.")
+        Info("mms_build", "The running version.", registry=self.registry).info({"version": version})
+
+    def _create_account_at_zero(self, account: str) -> None:
+        for redelivered in ("true", "false"):
+            self.jobs_received.labels(account, redelivered)
+        for end in End:
+            self.jobs_finished.labels(account, end)
+        for reason in RequeueReason:
+            self.jobs_requeued.labels(account, reason)
+        for operation in Operation:
+            for result in CallResult:
+                self.api_requests.labels(account, operation, result)
+        for taken in ("sent", "refused"):
+            self.recipients.labels(account, taken)
+        for because in SuspendedBecause:
+            self.account_suspended.labels(account, because)
+        for lane in Lane:
+            self.consumer_active.labels(jobs_queue(account, lane))
+        self.low_balance.labels(account)
+        for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
+            gauge.labels(account)
+        self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
+        self.last_sent.labels(account)
+
+    def _create_at_zero(self) -> None:
+        for role in Role:
+            self.broker_connected.labels(role)
+            self.broker_blocked.labels(role)
+            self.broker_losses.labels(role)
+        for failure in PUBLISH_FAILURES:
+            self.publish_failures.labels(failure)
+        self.limiter_mode.labels("shared").set(1)
+        self.limiter_mode.labels("stopped").set(0)
+        for result in ("applied", "refused"):
+            self.reloads.labels(result)

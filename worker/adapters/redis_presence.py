@@ -1,0 +1,72 @@
+"""Which workers are there and how many jobs each has in hand, for whoever looks from outside (``status``).
+
+What a worker was handed over is in no queue's count. So each tells now and then; what it told is gone with it, at the
+latest when ``GONE_AFTER_S`` has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping
+
+import orjson
+from redis.asyncio import Redis
+
+from worker.adapters.redis_connection import REDIS_FAILURES
+from worker.core.status import Held
+
+TELL_S = 3.0
+GONE_AFTER_S = 16
+#: The index of who is there is written anew with every so many tellings only: Redis is for the slots.
+INDEX_EVERY = 10
+WORKERS_KEY = "mms:workers"
+
+Waiting = Callable[[], Mapping[str, tuple[int, int]]]
+
+
+class Presence:
+    """Tells of one worker; ``waiting`` counts its jobs that wait for a slot, urgent and bulk, by account."""
+
+    def __init__(self, *, redis: Redis, name: str, waiting: Waiting) -> None:
+        self._redis = redis
+        self._name = name
+        self._waiting = waiting
+
+    async def keep_telling(self) -> None:
+        """For ever; while Redis is away nobody can be told."""
+        for number in itertools.count():
+            with contextlib.suppress(*REDIS_FAILURES):  # the limiter tells of them, loudly
+                if number % INDEX_EVERY == 0:
+                    await self._redis.sadd(WORKERS_KEY, self._name)
+                await self._redis.set(_key(self._name), orjson.dumps(self._waiting()), ex=GONE_AFTER_S)
+            await asyncio.sleep(TELL_S)
+
+    async def leave(self) -> None:
+        """Be there no more."""
+        try:
+            await self._redis.delete(_key(self._name))
+        except REDIS_FAILURES:
+            return
+
+
+async def held_by_workers(redis: Redis) -> dict[str, Held]:
+    """What the workers that are there hold, by account. Raises what ``REDIS_FAILURES`` names."""
+    members = await redis.smembers(WORKERS_KEY)
+    names = sorted(member.decode() for member in members if isinstance(member, bytes))
+    if not names:
+        return {}
+    told = await redis.mget([_key(name) for name in names])
+    if gone := [name for name, text in zip(names, told, strict=True) if text is None]:
+        await redis.srem(WORKERS_KEY, *gone)
+    held: dict[str, Held] = {}
+    for text in told:
+        for account, (urgent, bulk) in (orjson.loads(text) if text else {}).items():
+            before = held.get(account, Held(0, 0, 0))
+            held[account] = Held(before.urgent + urgent, before.bulk + bulk, before.workers + 1)
+    return held
+
+
+def _key(name: str) -> str:
+    return f"mms:worker:{name}"

@@ -1,0 +1,160 @@
+"""Settling deliveries: publish what each settlement says, every message confirmed, then acknowledge.
+
+In this order: a crash in between repeats a message, and never loses the job. Many are settled at once after a call
+that carried many. Their first messages are written together; from there each goes its own way, so that the trouble
+of one holds up none of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import assert_never
+
+from worker.core.delivery import Delivery
+from worker.core.job import Job
+from worker.core.outcome import Accepted, Outcome, Refused
+from worker.core.settlement import Finished, Requeued, Settlement, tells_of_a_call
+from worker.flow.observations import JobFinished, JobRequeued, Observer
+from worker.flow.ports import Broker, PublishFailed
+
+#: Between two tries to publish while the broker is away.
+PUBLISH_AGAIN_S = 0.2
+#: So many are settled in one turn of the event loop: about 4 ms.
+TOGETHER_MAX = 64
+
+
+@dataclass(slots=True, eq=False)
+class Settling:
+    """One delivery on its way to be settled.
+
+    ``job`` is None when it could not be read, ``outcome`` when there was no call. ``confirmed``: how many of the
+    settlement's publications the broker has confirmed.
+    """
+
+    delivery: Delivery
+    job: Job | None
+    settlement: Settlement
+    outcome: Outcome | None = None
+    confirmed: int = 0
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the delivery may be acknowledged."""
+        return self.confirmed == len(self.settlement.publications)
+
+
+class Settler:
+    """Publishes, acknowledges and tells whoever watches, for one process and all accounts."""
+
+    def __init__(self, *, broker: Broker, observe: Observer, wall_clock: Callable[[], datetime]) -> None:
+        self._broker = broker
+        self._observe = observe
+        self._wall_clock = wall_clock
+
+    async def settle(self, settlings: Iterable[Settling]) -> None:
+        """Settle each. Goes on until the broker has confirmed, or the delivery is not ours any more.
+
+        ``settlings`` are made on the way, a few at a time, and everything else gets its turn in between: a slot that
+        comes while a thousand jobs are settled is kept.
+        """
+        coming = iter(settlings)
+        again: list[Settling] = []
+        news: deque[tuple[Settling, asyncio.Future[None]]] = deque()
+        arrived = asyncio.Event()
+        persisting: list[asyncio.Task[None]] = []
+        waiting = 0
+
+        def note(settling: Settling, confirm: asyncio.Future[None]) -> None:
+            news.append((settling, confirm))
+            arrived.set()
+
+        while True:
+            next_ones = list(islice(coming, TOGETHER_MAX))
+            due = [settling for settling in (*again, *next_ones) if self._is_worth_telling(settling)]
+            for settling, confirm in zip(due, self._publish_next_of(due), strict=True):
+                confirm.add_done_callback(partial(note, settling))
+            waiting += len(due)
+            again = []
+            if next_ones or news:
+                await asyncio.sleep(0)
+            elif waiting:
+                arrived.clear()
+                await arrived.wait()
+            else:
+                break
+            for _ in range(min(len(news), TOGETHER_MAX)):
+                settling, confirm = news.popleft()
+                waiting -= 1
+                if not _is_confirmed(confirm):
+                    persisting.append(asyncio.create_task(self._persist(settling)))
+                    continue
+                settling.confirmed += 1
+                if settling.is_told:
+                    await self._acknowledge(settling)
+                else:
+                    again.append(settling)
+        await asyncio.gather(*persisting)
+
+    def _publish_next_of(self, settlings: Sequence[Settling]) -> list[asyncio.Future[None]]:
+        if not settlings:
+            return []
+        return self._broker.publish_many([one.settlement.publications[one.confirmed] for one in settlings])
+
+    async def _persist(self, settling: Settling) -> None:
+        """Settle one whose publication failed: again and again."""
+        while not settling.is_told:
+            await asyncio.sleep(PUBLISH_AGAIN_S)
+            await self._broker.publisher_ready()
+            if not self._is_worth_telling(settling):
+                return
+            try:
+                for publication in settling.settlement.publications[settling.confirmed :]:
+                    await self._broker.publish(publication)
+                    settling.confirmed += 1
+            except PublishFailed:
+                continue
+        await self._acknowledge(settling)
+
+    def _is_worth_telling(self, settling: Settling) -> bool:
+        return tells_of_a_call(settling.settlement) or self._broker.is_ours(settling.delivery)
+
+    async def _acknowledge(self, settling: Settling) -> None:
+        await self._broker.ack(settling.delivery)
+        settlement = settling.settlement
+        match settlement:
+            case Finished():
+                self._observe(self._finished(settling, settlement))
+            case Requeued(reason, delay_s, _, job_id, why):
+                self._observe(JobRequeued(settling.delivery.account, reason, delay_s, job_id, why))
+            case _:
+                assert_never(settlement)
+
+    def _finished(self, settling: Settling, settlement: Finished) -> JobFinished:
+        delivery, job, outcome = settling.delivery, settling.job, settling.outcome
+        since = (job.created_at if job else None) or delivery.published_at
+        sent = sum(number in outcome.message_ids for number in job.to) if job and isinstance(outcome, Accepted) else 0
+        refused = len(job.to) - sent if job and isinstance(outcome, Accepted | Refused) else 0
+        return JobFinished(
+            account=delivery.account,
+            end=settlement.end,
+            attempts=delivery.attempts + (outcome is not None),
+            end_to_end_s=max(0.0, (self._wall_clock() - since).total_seconds()) if since else None,
+            recipients_sent=sent,
+            recipients_refused=refused,
+            job_id=settlement.job_id,
+            why=settlement.why,
+        )
+
+
+def _is_confirmed(confirm: asyncio.Future[None]) -> bool:
+    try:
+        confirm.result()
+    except PublishFailed:
+        return False
+    return True
