@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,15 +128,31 @@ def measure_batches(options: BatchOptions, console: Console) -> BatchFigures:
             simulator.control.opt_out(number)
         settings = {"MMS_RATE_PER_S": str(options.rate_per_s), **extra}
         publish_backlog(system, equal_jobs(options, media), options.jobs, settings=settings, console=console)
-        with running_workers(system, 1, settings=settings, console=console) as workers:
-            first, last = _watch(options, system, workers, console)
-            peak_bytes = peak_resident_bytes(workers[0].pid)
-            stop_workers(workers)
-        summary = simulator.control.summary()
-        calls = simulator.control.calls()
+        with (
+            running_workers(system, 1, settings=settings, console=console) as workers,
+            CountedStep(console, "sending", options.jobs) as bar,
+        ):
+            return measure_running(options, system, workers[0], bar.show)
+
+
+def measure_running(
+    options: BatchOptions, system: System, worker: WorkerProcess, on_count: Callable[[int], object]
+) -> BatchFigures:
+    """The same of a worker that has just begun with a backlog; stops it. `on_count` is told how many jobs ended."""
+    first, last = _watch(options, system, worker, on_count)
+    peak_bytes = peak_resident_bytes(worker.pid)
+    stop_workers([worker])
+    summary = system.simulator.control.summary()
     wanted = options.jobs * options.recipients - options.opted_out
-    lost = wanted - summary.recipients_accepted + summary.duplicates if last.finished >= options.jobs else None
-    return batch_figures(options, calls, first, last, duplicates=summary.duplicates, lost=lost, peak_bytes=peak_bytes)
+    return batch_figures(
+        options,
+        system.simulator.control.calls(),
+        first,
+        last,
+        duplicates=summary.duplicates,
+        lost=wanted - summary.recipients_accepted + summary.duplicates if last.finished >= options.jobs else None,
+        peak_bytes=peak_bytes,
+    )
 
 
 def batch_figures(
@@ -184,20 +200,20 @@ def _recipients_per_s(calls: Sequence[CallRecord]) -> float:
 
 
 def _watch(
-    options: BatchOptions, system: System, workers: list[WorkerProcess], console: Console
+    options: BatchOptions, system: System, worker: WorkerProcess, on_count: Callable[[int], object]
 ) -> tuple[Reading, Reading]:
     """The readings when the worker was ready, and when all jobs had ended or the time was up."""
-    with open_http() as http, CountedStep(console, "sending", options.jobs) as bar:
-        first = last = take(http, workers, system.servers)
+    with open_http() as http:
+        first = last = take(http, [worker], system.servers)
         until_s = time.monotonic() + options.seconds
 
         def look() -> int:
             nonlocal last
-            last = take(http, workers, system.servers)
+            last = take(http, [worker], system.servers)
             return last.finished
 
-        for finished in looks(workers, look):
-            bar.show(finished)
+        for finished in looks([worker], look):
+            on_count(finished)
             if finished >= options.jobs or time.monotonic() >= until_s:
                 return first, last
     raise AssertionError("looks have no end")

@@ -10,7 +10,7 @@ SPEED = SpeedOptions(
     jobs=20_000, pictures=("url", "data"), workers=1, recipients=1, latency_ms=5, seed=1, json_file=None
 )
 LIMIT = LimitOptions(
-    parts=("grid", "idle", "changes", "rivals"),
+    parts=("grid", "idle", "changes", "batches", "urgent", "neighbours", "rivals"),
     windows=None,
     rates_per_s=None,
     workers=None,

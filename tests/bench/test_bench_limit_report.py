@@ -80,9 +80,11 @@ def test_every_option_is_heard(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("told", ["--no-rivals", "--only-ours", "--parts grid,idle,changes"])
+@pytest.mark.parametrize("told", ["--no-rivals", "--only-ours", "--parts grid,idle,changes,batches,urgent,neighbours"])
 def test_rivals_can_be_left_out(told: str) -> None:
-    assert read_options(["limit", *told.split()]) == replace(LIMIT, parts=("grid", "idle", "changes"))
+    assert read_options(["limit", *told.split()]) == replace(
+        LIMIT, parts=("grid", "idle", "changes", "batches", "urgent", "neighbours")
+    )
 
 
 @pytest.mark.parametrize(

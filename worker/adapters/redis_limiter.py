@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import statistics
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -37,12 +39,15 @@ from worker.core.status import Look
 from worker.flow.ports import Late, LimiterAway, LimiterState, Monotonic, Slots
 
 #: Slots that lie within this of the first are reserved in one question, so that Redis work does not grow with the
-#: rate; it is also what a dead worker leaves unused.
-SPAN_US = 25_000
+#: rate. Not more: a worker sends its row at the pace of all, and while it does it must not fall behind; and it is what
+#: a dead worker leaves unused.
+SPAN_US = 12_000
+#: Of a slow store so many round trips are reserved at a time: the next row is asked for when half of one is used up.
+ROUND_TRIPS_SPANNED = 4
 #: Slots are not asked for further ahead than this, however slow the store is: beyond it, it counts as away.
 LEAD_US_MAX = 400_000
-#: How fast one slow answer is forgotten.
-ROUND_TRIP_KEPT = 0.9
+#: The round trip is the median of so many: some answers wait here for the event loop, and that says nothing.
+ROUND_TRIPS_KEPT = 15
 CHANNEL = "mms:limiter:news"
 LISTEN_AGAIN_S = 1.0
 LISTEN_S = 5.0
@@ -68,7 +73,7 @@ class RedisLimiter:
         self._limit_micro = {account: micro(per_s) for account, per_s in limit_per_s.items()}
         self._monotonic = monotonic
         self._clock = ForeignClock()
-        self._round_trip_s = 0.0
+        self._round_trips_s: deque[float] = deque([0.0], maxlen=ROUND_TRIPS_KEPT)
         self._guard_ns: dict[str, int] = {}
         #: Counts the times at which it became unknown what was promised; and how far each account has waited that out.
         self._losses = 0
@@ -92,10 +97,10 @@ class RedisLimiter:
         """Reserve up to ``count`` slots."""
         losses = self._losses
         wait_us = 0 if self._losses_waited_out.get(account, 0) == losses else FRESH_WAIT_US
-        lead_us = min(int(self._round_trip_s * 1e6), LEAD_US_MAX)
+        lead_us = min(int(statistics.median(self._round_trips_s) * 1e6), LEAD_US_MAX)
         late_us, late_shift_us = (0, 0) if late is None else (int(late.by_s * 1e6), _proof(late.slots).shift_us)
         guard_ns = self._guard_ns.get(account, GUARD_NS_FIRST)
-        span_us = max(SPAN_US, 2 * lead_us)
+        span_us = max(SPAN_US, ROUND_TRIPS_SPANNED * lead_us)
         asked_at_s = self._monotonic()
         answer = await self._ask(
             account,
@@ -114,7 +119,7 @@ class RedisLimiter:
         if isinstance(answer, LimiterAway):
             return answer
         answered_at_s = self._monotonic()
-        self._round_trip_s = max(self._round_trip_s * ROUND_TRIP_KEPT, answered_at_s - asked_at_s)
+        self._round_trips_s.append(answered_at_s - asked_at_s)
         granted, first_us, interval_ns, next_us, now_us, shift_us, guard_ns, *_ = answer
         step_s = self._clock.learn(asked_at_s=asked_at_s, answered_at_s=answered_at_s, foreign_us=now_us)
         self._guard_ns[account] = guard_ns

@@ -16,6 +16,9 @@ AWAY_WAIT_S = 0.25
 #: A slot is a promise about when a call leaves. One that was missed by more than an interval, and by more than this,
 #: is not made up for: its call would take the place of the next one.
 LATE_S_MAX = 0.005
+#: Where many calls leave within the guard, lateness moves a few of them from one window into the next, and the guard
+#: learns how many; to drop them would cost more. Only what a stalled process comes back to is dropped.
+LATE_AMONG_MANY_S_MAX = 0.02
 #: A slot nearer than this is now: the event loop's timers do not tell finer.
 TIMER_S = 0.0005
 #: Of the guard, what our own lateness may use up; the rest is for the way to the API.
@@ -35,6 +38,16 @@ class Slot:
     def at_s(self) -> float:
         """When the call is to leave."""
         return self.slots.at_s(self.n)
+
+    @property
+    def tolerance_s(self) -> float:
+        """How late it may be used without consequences."""
+        return self.slots.state.guard_s * GUARD_SHARE
+
+    @property
+    def is_among_many(self) -> bool:
+        """Whether several slots lie within what the guard makes good."""
+        return self.slots.interval_s <= self.tolerance_s
 
 
 class SlotRow:
@@ -86,10 +99,9 @@ class SlotRow:
         """A call with ``jobs`` leaves now in ``slot``: by how many seconds it is late."""
         self._jobs += jobs
         late_s = max(0.0, self._monotonic() - slot.at_s)
-        over_s = late_s - slot.slots.state.guard_s * GUARD_SHARE
-        # Where many calls leave within the guard, a late one is one of many; where one does, the call a second later
-        # would come too soon after it: all that follows is moved.
-        if over_s > 0 and slot.slots.interval_s > slot.slots.state.guard_s * GUARD_SHARE:
+        over_s = late_s - slot.tolerance_s
+        # A late call among few has the call a second later come too soon after it: all that follows is moved.
+        if over_s > 0 and not slot.is_among_many:
             late = Late(slot.slots, over_s)
             self._late = late if self._late is None or over_s > self._late.by_s else self._late
         return late_s
@@ -154,7 +166,8 @@ class SlotRow:
         return slot
 
     def _is_missed(self, slot: Slot) -> bool:
-        return self._monotonic() - slot.at_s > max(LATE_S_MAX, slot.slots.interval_s)
+        late_s_max = LATE_AMONG_MANY_S_MAX if slot.is_among_many else max(LATE_S_MAX, slot.slots.interval_s)
+        return self._monotonic() - slot.at_s > late_s_max
 
     async def _reserve(self, count: int, *, is_probe: bool = False) -> Slots | None:
         while True:

@@ -35,7 +35,10 @@ HELD_JOBS_MAX = 300
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row: the limit and how it is counted, the senders, the jitter. `rival`: None for our own workers."""
+    """One row: the limit and how it is counted, the senders, the jitter. `rival`: None for our own workers.
+
+    `case`: what a part does that has other rows than limits.
+    """
 
     window: Window
     rate_per_s: int
@@ -44,17 +47,22 @@ class Cell:
     learn_s: int
     measure_s: int
     rival: str | None = None
+    case: str = ""
 
     @property
     def is_quiet(self) -> bool:
         """Whether others may run beside it."""
-        return self.rate_per_s <= QUIET_RATE_PER_S_MAX and not (self.rival and rival_named(self.rival).is_busy)
+        return (
+            not self.case
+            and self.rate_per_s <= QUIET_RATE_PER_S_MAX
+            and not (self.rival and rival_named(self.rival).is_busy)
+        )
 
     @property
     def title(self) -> str:
         """In one line."""
         who = self.rival or ("1 worker" if self.workers == 1 else f"{self.workers} workers")
-        return f"{self.window} {self.rate_per_s:,}/s {self.spread_ms:g} ms {who}"
+        return f"{self.window} {self.rate_per_s:,}/s {self.spread_ms:g} ms {who} {self.case}".rstrip()
 
 
 def grid_cells(options: LimitOptions) -> list[Cell]:

@@ -23,7 +23,9 @@ from loadtest.percentile import percentile
 from loadtest.simulator.control_client import SimulatorControl
 from loadtest.simulator.faults import Fault
 
+CASE = "account B while A is in trouble"
 RATE_PER_S = 15
+MOVED_MAX = 0.20
 A, B = "a", "b"
 KEYS = {A: "key-a", B: "key-b"}
 A_JOBS = 100_000
@@ -45,7 +47,7 @@ class NeighbourFigures:
 
 def neighbour_cells(options: LimitOptions) -> list[Cell]:
     """One worker with both accounts."""
-    return [Cell("rolling", RATE_PER_S, 1, options.spreads_ms[0], 0, round(B_JOBS / B_PER_S))]
+    return [Cell("rolling", RATE_PER_S, 1, options.spreads_ms[0], 0, round(B_JOBS / B_PER_S), case=CASE)]
 
 
 @contextmanager
@@ -114,6 +116,12 @@ def neighbour_figures(waits: Mapping[str, Mapping[str, float]]) -> NeighbourFigu
         moved={name: p99 / p99_ms[IDLE] - 1 for name, p99 in p99_ms.items() if name != IDLE},
         not_accepted=sum(B_JOBS - len(times) for times in waits.values()),
     )
+
+
+def missed_in_neighbours(figures: NeighbourFigures) -> tuple[str, ...]:
+    """The names of the targets that were not met."""
+    moved = tuple(name for name, share in figures.moved.items() if abs(share) >= MOVED_MAX)
+    return (*moved, "lost") if figures.not_accepted else moved
 
 
 def _round(scene: Scene, stage: Stage, name: str, number: int, *, seed: int) -> dict[str, float]:

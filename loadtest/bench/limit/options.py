@@ -10,7 +10,7 @@ from loadtest.bench.option_types import milliseconds, one_of, several, whole
 from loadtest.rivals.catalogue import RIVAL_NAMES
 from loadtest.simulator.limit import Window
 
-Part = Literal["grid", "idle", "changes", "rivals"]
+Part = Literal["grid", "idle", "changes", "batches", "urgent", "neighbours", "rivals"]
 
 RATE_PER_S_MAX = 10_000
 WORKERS_MAX = 64
@@ -49,7 +49,7 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
     seconds = whole(1, SECONDS_MAX)
-    add("--parts", type=several(one_of(get_args(Part))), help="of grid,idle,changes,rivals (default all)")
+    add("--parts", type=several(one_of(get_args(Part))), help=f"of {','.join(get_args(Part))} (default all)")
     add("--windows", type=several(one_of(WINDOWS)), help="of calendar,rolling,bucket (default all; rivals: rolling)")
     add("--rates", type=several(whole(1, RATE_PER_S_MAX)), help="default 15,150,1000; rivals: 15,150")
     add("--workers", type=several(whole(1, WORKERS_MAX)), help="default 1,4; rivals: 4")

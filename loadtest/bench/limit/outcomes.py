@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loadtest.bench.batches import BatchFigures
+from loadtest.bench.limit.batch_cells import missed_in_batches
 from loadtest.bench.limit.cells import Cell
 from loadtest.bench.limit.changes import ChangesFigures
 from loadtest.bench.limit.figures import CellFigures
 from loadtest.bench.limit.idle import IdleFigures
+from loadtest.bench.limit.neighbours import NeighbourFigures, missed_in_neighbours
 from loadtest.bench.limit.options import Part
 from loadtest.bench.limit.targets import missed, missed_in_changes
+from loadtest.bench.limit.urgent import UrgentFigures, missed_in_urgent
 
-Figures = CellFigures | IdleFigures | ChangesFigures
+Figures = CellFigures | IdleFigures | ChangesFigures | BatchFigures | UrgentFigures | NeighbourFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,12 @@ def outcome(part: Part, cell: Cell, figures: Figures) -> Outcome:
             misses = missed_in_changes(
                 last_429_after_s=figures.reaction.last_429_after_s, recovered_after_s=figures.recovered_after_s
             )
+        case BatchFigures():
+            misses = missed_in_batches(cell, figures)
+        case UrgentFigures():
+            misses = missed_in_urgent(figures)
+        case NeighbourFigures():
+            misses = missed_in_neighbours(figures)
     return Outcome(part, cell, figures, misses)
 
 

@@ -1,32 +1,51 @@
 """The tables for people, a line for each cell as it is done, and what goes into the JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.bench.batches import BatchFigures
 from loadtest.bench.limit import targets
 from loadtest.bench.limit.cells import Cell, best_share
 from loadtest.bench.limit.changes import ChangesFigures
 from loadtest.bench.limit.figures import CellFigures
 from loadtest.bench.limit.idle import IdleFigures
+from loadtest.bench.limit.neighbours import IDLE, TROUBLES, NeighbourFigures
 from loadtest.bench.limit.options import Part
 from loadtest.bench.limit.outcomes import Outcome, count
+from loadtest.bench.limit.urgent import UrgentFigures
 from loadtest.rivals.catalogue import rival_named
 
 TITLES: dict[Part, str] = {
     "grid": "The limit, used and kept",
     "idle": "A burst after 5 s idle",
     "changes": "The limit lowered to a third without notice, and raised again",
+    "batches": "Jobs of equal content, one worker, 15 calls/s",
+    "urgent": "Urgent jobs while 50,000 bulk jobs wait",
+    "neighbours": "Account B's p99 from publish to acceptance, ms, by what account A is up to",
     "rivals": "The same through others",
 }
 CELL_COLUMNS = ("share", "429\n/1000", "429\nlearn", "worst\n1 s", "apart", "Redis\n/call", "CPU\ns")
+BATCH_COLUMNS = ("recipients\n/s", "jobs\n/call", "calls", "429s", "lost", "twice", "CPU us\n/job")
+URGENT_COLUMNS = ("urgent\njobs", "slots\nmost", "slots\nmean", "wait ms\nmost")
+NEIGHBOUR_COLUMNS = (IDLE, *TROUBLES, "lost")
 CHANGES_COLUMNS = ("last\n429", "429s", "later\n429s", "share\nof 5/s", "back\nafter", "429s\nthen")
+COLUMNS: Mapping[Part, tuple[str, ...]] = MappingProxyType(
+    {
+        "changes": CHANGES_COLUMNS,
+        "batches": BATCH_COLUMNS,
+        "urgent": URGENT_COLUMNS,
+        "neighbours": NEIGHBOUR_COLUMNS,
+    }
+)
 ROUNDED_FROM = 10
 BUSY_SHARE = 0.9
+PER_1000_ROUNDED_FROM = 10
 NOTES = (
     "J: jitter on the way, ms. Share: of the limit, admitted calls; 1/(1+J) is the most without 429. 429 per 1,000 "
     "calls, and while learning. Worst second: arrivals. Apart: shares of the workers, most less least over the mean. "
@@ -41,10 +60,10 @@ def outcome_line(one: Outcome) -> str:
             told = f" {_in_short(one.figures)}"
         case IdleFigures(burst, _):
             told = f" {_in_short(burst)}"
-        case ChangesFigures():
-            told = f" {', '.join(_changes_row(one.figures))},"
         case None:
             told = ""
+        case _:
+            told = f" {', '.join(_figures_row(one))},"
     return f"{one.part} {one.cell.title}:{told} {one.verdict} {one.why_not}".rstrip()
 
 
@@ -80,10 +99,10 @@ def _draw_part(console: Console, part: Part, title: str, outcomes: Sequence[Outc
     unmeasured = f", {seen.cells - seen.measured} not measured" if seen.measured < seen.cells else ""
     console.print(f"{title}: {seen.held} of {seen.cells} hold{unmeasured}", style="bold")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("who" if part == "rivals" else "window", no_wrap=True)
+    table.add_column("who" if part == "rivals" else "case" if part in COLUMNS else "window", no_wrap=True)
     for name in ("/s", "n", "J"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in CHANGES_COLUMNS if part == "changes" else CELL_COLUMNS:
+    for name in COLUMNS.get(part, CELL_COLUMNS):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("fails")
     for one in outcomes:
@@ -93,7 +112,7 @@ def _draw_part(console: Console, part: Part, title: str, outcomes: Sequence[Outc
 
 
 def _cell_row(cell: Cell) -> tuple[str, ...]:
-    return (cell.rival or cell.window, f"{cell.rate_per_s:,}", str(cell.workers), f"{cell.spread_ms:g}")
+    return (cell.rival or cell.case or cell.window, f"{cell.rate_per_s:,}", str(cell.workers), f"{cell.spread_ms:g}")
 
 
 def _figures_row(one: Outcome) -> tuple[str, ...]:
@@ -104,6 +123,12 @@ def _figures_row(one: Outcome) -> tuple[str, ...]:
             return _row(burst)
         case ChangesFigures():
             return _changes_row(one.figures)
+        case BatchFigures():
+            return _batch_row(one.figures)
+        case UrgentFigures():
+            return _urgent_row(one.figures)
+        case NeighbourFigures():
+            return _neighbour_row(one.figures)
         case None:
             raise AssertionError("only what was measured has a row")
 
@@ -135,6 +160,32 @@ def _changes_row(figures: ChangesFigures) -> tuple[str, ...]:
         "not" if figures.recovered_after_s is None else f"{figures.recovered_after_s:.1f} s",
         str(figures.throttled_in_recovery),
     )
+
+
+def _batch_row(figures: BatchFigures) -> tuple[str, ...]:
+    return (
+        f"{figures.steady_per_s:,.0f}",
+        f"{figures.jobs_per_call:,.1f}",
+        f"{figures.calls:,}",
+        f"{figures.throttled_calls:,}",
+        "?" if figures.lost is None else f"{figures.lost:,}",
+        f"{figures.duplicates:,}",
+        f"{figures.cpu_us_per_job['worker']:,.0f}",
+    )
+
+
+def _urgent_row(figures: UrgentFigures) -> tuple[str, ...]:
+    return (
+        f"{figures.urgent_jobs}",
+        f"{figures.slots_most}",
+        f"{figures.slots_mean:.1f}",
+        f"{figures.wait_most_ms:.0f}",
+    )
+
+
+def _neighbour_row(figures: NeighbourFigures) -> tuple[str, ...]:
+    moved = (f"{figures.p99_ms[name]:.0f} ({share:+.0%})" for name, share in figures.moved.items())
+    return (f"{figures.p99_ms[IDLE]:.0f}", *moved, f"{figures.not_accepted}")
 
 
 def limit_result(outcomes: Sequence[Outcome], rival_versions: dict[str, str]) -> dict[str, Any]:

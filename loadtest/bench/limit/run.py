@@ -12,10 +12,12 @@ from rich.console import Console
 
 from deploy.local import ServerError
 from loadtest.bench.circumstances import Versions
+from loadtest.bench.limit.batch_cells import batch_cells, measure_batch_cell
 from loadtest.bench.limit.cells import Cell, grid_cells, rival_cells
 from loadtest.bench.limit.changes import changes_cells, measure_changes
 from loadtest.bench.limit.idle import idle_cells, measure_idle
 from loadtest.bench.limit.measuring import measure_ours
+from loadtest.bench.limit.neighbours import measure_neighbours, neighbour_cells
 from loadtest.bench.limit.options import LimitOptions, Part
 from loadtest.bench.limit.outcomes import Figures, Outcome, outcome
 from loadtest.bench.limit.report import outcome_line
@@ -23,6 +25,7 @@ from loadtest.bench.limit.rival_processes import measure_rival
 from loadtest.bench.limit.rivals_environment import rivals_python
 from loadtest.bench.limit.scene import Scene, Servers, servers
 from loadtest.bench.limit.stage import Board, Stage, StoppedError
+from loadtest.bench.limit.urgent import measure_urgent, urgent_cells
 from loadtest.failure import LoadTestError
 from loadtest.simulator.control_client import SimulatorControlError
 from loadtest.simulator.process import SimulatorProcessError
@@ -69,6 +72,13 @@ def _tasks(options: LimitOptions, console: Console) -> Iterator[Task]:
                 yield from (Task(part, cell, partial(measure_idle, seed=seed)) for cell in idle_cells(options))
             case "changes":
                 yield from (Task(part, cell, partial(measure_changes, seed=seed)) for cell in changes_cells(options))
+            case "batches":
+                yield from (Task(part, cell, measure_batch_cell) for cell in batch_cells(options))
+            case "urgent":
+                yield from (Task(part, cell, partial(measure_urgent, seed=seed)) for cell in urgent_cells(options))
+            case "neighbours":
+                measure_b = partial(measure_neighbours, seed=seed)
+                yield from (Task(part, cell, measure_b) for cell in neighbour_cells(options))
             case "rivals":
                 measure = partial(measure_rival, python=rivals_python(console), seed=seed)
                 yield from (Task(part, cell, measure) for cell in rival_cells(options))

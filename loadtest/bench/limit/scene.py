@@ -12,6 +12,7 @@ import redis
 
 from deploy.local import RabbitMQ, Redis
 from loadtest.bench.limit.cells import Cell
+from loadtest.bench.processes import give_precedence
 from loadtest.bench.system import System, publish
 from loadtest.simulator.process import SimulatorProcess
 
@@ -69,6 +70,7 @@ class Servers:
         )
         try:
             with simulator:
+                give_precedence(simulator.pid)
                 yield Scene(System(self._broker, store, simulator, folder), amqp_url)
         finally:
             self._broker.delete_vhost(vhost)
