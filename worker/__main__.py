@@ -78,8 +78,8 @@ Exit code 0, or 2 with a list of what is wrong.
 _STATUS_HELP = """Show each account at one look: limit, pace in force, share of the limit used, backlog, time to drain.
 
 Asks Redis and the broker, never the API, and changes nothing. The share is that of the last second; "worst 1 s" is the
-most calls that any rolling second of the last two minutes was given. What workers hold in hand counts as backlog; they
-tell of it every few seconds.
+most calls that any rolling second of the last two minutes was given, "n" the workers. What they hold counts as backlog;
+they tell of it every few seconds.
 Exit code 0; 1 when Redis or the broker could not be asked, 2 when the settings are wrong.
 
 [bold]Examples[/bold]

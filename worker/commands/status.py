@@ -32,6 +32,7 @@ from worker.settings import Settings
 LOOK_S = 1.0
 EXIT_NOT_ALL_KNOWN = 1
 HELD_QUEUES = {"in doubt": IN_DOUBT_QUEUE, "dead": DEAD_QUEUE, "unroutable": UNROUTABLE_QUEUE}
+COLUMNS = ("pace/\nlimit", "used", "worst\n1 s", "urg-\nent", "bulk", "jobs/\ncall", "clear\nin", "n")
 _COLOURS = {
     AccountState.SUSPENDED: "bold red",
     AccountState.CLOSED: "yellow",
@@ -149,26 +150,30 @@ def _exit_code(status: Status) -> int:
 
 
 def drawn(status: Status) -> Group:
-    """The status as a table, with what is held and what could not be known below it."""
-    table = Table(box=box.SIMPLE_HEAD, title=f"mms-worker status  {status.at}", title_justify="left")
-    table.add_column("account", no_wrap=True)
-    for name in (
-        "limit\n/s", "pace\n/s", "used", "worst\n1 s", "urgent", "bulk", "jobs\n/call", "clear\nin", "workers"
-    ):  # fmt: skip
+    """The status as a table; below it why an account is not open, what is held, and what could not be known."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"mms-worker status  {status.at}", title_justify="left", pad_edge=False)
+    table.padding = (0, 1, 0, 0)
+    for name in ("account", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("state")
     for account in status.accounts:
         table.add_row(*_cells(account))
     held = ", ".join(f"{where} {_count(jobs)}" for where, jobs in status.held.items())
-    return Group(table, Text(f"held: {held}"), *(Text(problem, style="red") for problem in status.problems))
+    reasons = (
+        Text(f"{account.account}: {account.state.value}, {account.why}", style=_COLOURS[account.state])
+        for account in status.accounts
+        if account.why
+    )
+    return Group(table, *reasons, Text(f"held: {held}"), *(Text(problem, style="red") for problem in status.problems))
 
 
 def _cells(account: AccountStatus) -> Sequence[str | Text]:
-    words = f"{account.state.value}{f': {account.why}' if account.why else ''}"
+    pace = "-" if account.pace_per_s is None else f"{account.pace_per_s:.3g}"
     return (
         account.account,
-        f"{account.limit_per_s:g}",
-        "-" if account.pace_per_s is None else f"{account.pace_per_s:.4g}",
+        Text(account.state.value, style=_COLOURS[account.state]),
+        f"{pace}/{account.limit_per_s:g}",
         "-" if account.share_used is None else f"{account.share_used:.0%}",
         _count(account.worst_second),
         _count(account.backlog_urgent),
@@ -176,7 +181,6 @@ def _cells(account: AccountStatus) -> Sequence[str | Text]:
         "-" if account.jobs_per_call is None else f"{account.jobs_per_call:.3g}",
         duration(account.drain_s),
         _count(account.workers),
-        Text(words, style=_COLOURS[account.state]),
     )
 
 

@@ -25,13 +25,13 @@ TITLES: dict[Part, str] = {
     "grid": "The limit, used and kept",
     "idle": "A burst after 5 s idle",
     "changes": "The limit lowered to a third without notice, and raised again",
-    "batches": "Jobs of equal content, one worker, 15 calls/s",
+    "batches": "Recipients through jobs of equal content, one worker",
     "urgent": "Urgent jobs while 50,000 bulk jobs wait",
     "neighbours": "Account B's p99 from publish to acceptance, ms, by what account A is up to",
     "rivals": "The same through others",
 }
 CELL_COLUMNS = ("share", "429\n/1000", "429\nlearn", "worst\n1 s", "apart", "Redis\n/call", "CPU\ns")
-BATCH_COLUMNS = ("recipients\n/s", "jobs\n/call", "calls", "429s", "lost", "twice", "CPU us\n/job")
+BATCH_COLUMNS = ("sent\n/s", "jobs\n/call", "calls", "429s", "lost", "2x", "us\n/job")
 URGENT_COLUMNS = ("urgent\njobs", "slots\nmost", "slots\nmean", "wait ms\nmost")
 NEIGHBOUR_COLUMNS = (IDLE, *TROUBLES, "lost")
 CHANGES_COLUMNS = ("last\n429", "429s", "later\n429s", "share\nof 5/s", "back\nafter", "429s\nthen")
