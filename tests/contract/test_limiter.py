@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from deploy.local import Redis as RedisServer
 from worker.adapters.memory import MemoryLimiter
 from worker.adapters.redis_connection import redis_client
-from worker.adapters.redis_limiter import CHANNEL, SPAN_US, RedisLimiter, bucket_in, bucket_key
+from worker.adapters.redis_limiter import CHANNEL, SPAN_US, RedisLimiter, bucket_in, bucket_key, look_at
 from worker.core.bucket import Bucket, Wish, give_back, refuse, reserve, suspend
 from worker.core.pace import GUARD_NS_FIRST, micro
 from worker.flow.ports import Late, Limiter, LimiterAway, Slots
@@ -177,6 +177,15 @@ async def test_a_redis_that_forgot_the_script_learns_it_again(redis_url: str) ->
         await asked(limiter, "slow")
         await redis.script_flush()
         await asked(limiter, "slow")
+
+
+async def test_what_another_release_left_counts_as_forgotten(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.hset(bucket_key("slow"), mapping={"next_us": 1, "closed_until_us": 0, "seen_us": 1})
+        limiter = RedisLimiter(redis=redis, limit_per_s=LIMIT, monotonic=time.monotonic)
+        slots = await reserved(limiter, "slow")
+        assert slots.first_at_s - time.monotonic() > 0.7
+        assert (await look_at(redis, ["slow"]))["slow"].bucket is not None
 
 
 async def test_after_it_was_away_what_was_promised_is_waited_out(redis_url: str) -> None:

@@ -34,9 +34,12 @@ if ARGV[#ARGV - 1] == 'now_us' then now_us = tonumber(ARGV[#ARGV]) end
 
 local function read()
   local held = redis.call('HMGET', KEYS[1], 'rows', 'refused_us', 'suspended', unpack(NUMBERS))
-  if not held[4] then return nil end
   local b = {rows = {}, refused_us = {}, suspended = held[3] or ''}
-  for n, name in ipairs(NUMBERS) do b[name] = tonumber(held[3 + n]) end
+  for n, name in ipairs(NUMBERS) do
+    b[name] = tonumber(held[3 + n] or nil)
+    -- Nothing there, or what another release left: as good as forgotten, and written anew in full.
+    if not b[name] then return nil end
+  end
   for first_us, count, interval in string.gmatch(held[1] or '', '(-?%d+),(%d+),(%d+)') do
     b.rows[#b.rows + 1] = {first_us = tonumber(first_us), count = tonumber(count), interval = tonumber(interval)}
   end

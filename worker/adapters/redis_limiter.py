@@ -215,19 +215,19 @@ async def look_at(redis: Redis, accounts: Sequence[str]) -> dict[str, Look]:
 
 
 def bucket_in(held: Mapping[bytes, bytes]) -> Bucket | None:
-    """The bucket that ``HGETALL`` shows; None when there is none."""
+    """The bucket that ``HGETALL`` shows; None when there is none, or what another release left."""
     fields = {name.decode(): value.decode() for name, value in held.items()}
-    if "next_us" not in fields:
+    of_pace = {field.name for field in dataclasses.fields(Pace)}
+    others = {"suspended", "rows", "refused_us"}
+    of_bucket = {field.name for field in dataclasses.fields(Bucket)} - others - {"pace"}
+    if not of_pace | of_bucket | others <= fields.keys():
         return None
-    suspended, rows, refused_us = (fields.pop(name) for name in ("suspended", "rows", "refused_us"))
-    numbers = {name: int(value) for name, value in fields.items()}
-    pace = Pace(**{field.name: numbers.pop(field.name) for field in dataclasses.fields(Pace)})
     return Bucket(
-        **numbers,
-        suspended=suspended,
-        rows=tuple(Row(*map(int, row.split(","))) for row in rows.split()),
-        refused_us=tuple(map(int, refused_us.split())),
-        pace=pace,
+        **{name: int(fields[name]) for name in of_bucket},
+        suspended=fields["suspended"],
+        rows=tuple(Row(*map(int, row.split(","))) for row in fields["rows"].split()),
+        refused_us=tuple(map(int, fields["refused_us"].split())),
+        pace=Pace(**{name: int(fields[name]) for name in of_pace}),
     )
 
 

@@ -298,7 +298,9 @@ class AccountSender:
             self._loops.start(self._wait_until_well())
 
     def _suspended_elsewhere(self, reason: str) -> None:
-        self._suspend(SuspendedBecause(reason), ELSEWHERE)
+        # A reason that only another release knows stops the account as well.
+        is_known = reason in {because.value for because in SuspendedBecause}
+        self._suspend(SuspendedBecause(reason) if is_known else SuspendedBecause.CREDENTIALS, ELSEWHERE)
 
     async def _wait_until_well(self) -> None:
         await self._intake.pause()

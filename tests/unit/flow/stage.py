@@ -50,16 +50,21 @@ class Stage:
     held_bytes_max: int = 1_000_000_000
     hold_s_max: float = 600.0
     is_started: bool = True
+    #: Another worker, whose broker's server and limiter this one shares.
+    beside: Stage | None = None
     media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
     seen: list[Observation] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    server: MemoryServer = field(init=False)
+    limiter: MemoryLimiter = field(init=False)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        self.server = MemoryServer(["acme"])
+        self.server = self.beside.server if self.beside else MemoryServer(["acme"])
         self.broker = self.broker_kind(self.server, prefetch=self.prefetch, monotonic=loop.time)
-        self.limiter = MemoryLimiter(limit_per_s={"acme": self.limit_per_s}, span_us=25_000, monotonic=loop.time)
+        own_limiter = MemoryLimiter(limit_per_s={"acme": self.limit_per_s}, span_us=25_000, monotonic=loop.time)
+        self.limiter = self.beside.limiter if self.beside else own_limiter
         self.api = MemoryApi(self.answer, monotonic=loop.time)
         self.pipeline = Pipeline(
             broker=self.broker,
