@@ -23,13 +23,15 @@ from loadtest.percentile import percentile
 from loadtest.simulator.control_client import SimulatorControl
 from loadtest.simulator.faults import Fault
 
-CASE = "account B while A is in trouble"
+CASE = "B beside A"
 RATE_PER_S = 15
 MOVED_MAX = 0.20
 A, B = "a", "b"
 KEYS = {A: "key-a", B: "key-b"}
 A_JOBS = 100_000
 B_JOBS, B_PER_S = 600, 10.0
+WARM_S = 3.0
+"""The first slot of an account that nobody knows comes a second late, and belongs to no round."""
 SETTLE_S = 8.0
 """Between the beginning of A's trouble and the first job of B: the trouble is to be there in full."""
 LAST_ACCEPTED_S = 5.0
@@ -77,7 +79,7 @@ def _refused(control: SimulatorControl) -> Iterator[None]:
 
 
 IDLE = "idle"
-TROUBLES = {"busy": _well, "throttled": _throttled, "never answered": _never_answered, "suspended": _refused}
+TROUBLES = {"busy": _well, "throttled": _throttled, "unanswered": _never_answered, "suspended": _refused}
 """In this order: a suspended account comes back some time later, the others at once."""
 
 
@@ -93,6 +95,7 @@ def measure_neighbours(scene: Scene, _: Cell, stage: Stage, *, seed: int) -> Nei
     with scene.system.worker("worker", settings) as worker:
         stage.show("starting")
         worker.wait_until_ready()
+        _round(scene, stage, "warming up", len(TROUBLES) + 1, seed=seed, seconds=WARM_S)
         waits[IDLE] = _round(scene, stage, IDLE, 0, seed=seed)
         of_a = [replace(job, routing_key=A) for job in bench_jobs(A_JOBS, seed=seed)]
         publish(scene.amqp_url, of_a, lambda done: stage.show("publishing", done, len(of_a)))
@@ -124,12 +127,14 @@ def missed_in_neighbours(figures: NeighbourFigures) -> tuple[str, ...]:
     return (*moved, "lost") if figures.not_accepted else moved
 
 
-def _round(scene: Scene, stage: Stage, name: str, number: int, *, seed: int) -> dict[str, float]:
-    """Publish to B once through, and see how long each took."""
+def _round(
+    scene: Scene, stage: Stage, name: str, number: int, *, seed: int, seconds: float = float("inf")
+) -> dict[str, float]:
+    """Publish to B once through, or for so many seconds, and see how long each took."""
     first = A_JOBS + number * B_JOBS
     jobs = [replace(job, routing_key=B) for job in bench_jobs(first + B_JOBS, seed=seed)[first:]]
     offsets = poisson_offsets(B_JOBS, B_PER_S, seed=seed)
-    plan = [Planned(job, after_s) for job, after_s in zip(jobs, offsets, strict=True)]
+    plan = [Planned(job, after_s) for job, after_s in zip(jobs, offsets, strict=True) if after_s < seconds]
     published_us = publish_on_schedule(scene.amqp_url, plan, lambda done: stage.show(f"A {name}", done, len(plan)))
     stage.wait(LAST_ACCEPTED_S)
     return waits_ms(published_us, _texts(jobs), scene.system.simulator.control.accepted())

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from loadtest.bench.batches import BatchFigures
 from loadtest.bench.limit import targets
-from loadtest.bench.limit.cells import Cell, best_share
+from loadtest.bench.limit.cells import best_share
 from loadtest.bench.limit.changes import ChangesFigures
 from loadtest.bench.limit.figures import CellFigures
 from loadtest.bench.limit.idle import IdleFigures
@@ -35,6 +35,7 @@ BATCH_COLUMNS = ("sent\n/s", "jobs\n/call", "calls", "429s", "lost", "2x", "us\n
 URGENT_COLUMNS = ("urgent\njobs", "slots\nmost", "slots\nmean", "wait ms\nmost")
 NEIGHBOUR_COLUMNS = (IDLE, *TROUBLES, "lost")
 CHANGES_COLUMNS = ("last\n429", "429s", "later\n429s", "share\nof 5/s", "back\nafter", "429s\nthen")
+CASE_PARTS: tuple[Part, ...] = ("batches", "urgent", "neighbours")
 COLUMNS: Mapping[Part, tuple[str, ...]] = MappingProxyType(
     {
         "changes": CHANGES_COLUMNS,
@@ -99,20 +100,23 @@ def _draw_part(console: Console, part: Part, title: str, outcomes: Sequence[Outc
     unmeasured = f", {seen.cells - seen.measured} not measured" if seen.measured < seen.cells else ""
     console.print(f"{title}: {seen.held} of {seen.cells} hold{unmeasured}", style="bold")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("who" if part == "rivals" else "case" if part in COLUMNS else "window", no_wrap=True)
-    for name in ("/s", "n", "J"):
+    table.add_column("who" if part == "rivals" else "case" if part in CASE_PARTS else "window", no_wrap=True)
+    for name in () if part in CASE_PARTS else ("/s", "n", "J"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in COLUMNS.get(part, CELL_COLUMNS):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("fails")
     for one in outcomes:
         if one.figures is not None:
-            table.add_row(*_cell_row(one.cell), *_figures_row(one), " ".join(one.missed) or "-")
+            table.add_row(*_cell_row(one), *_figures_row(one), " ".join(one.missed) or "-")
     console.print(table)
 
 
-def _cell_row(cell: Cell) -> tuple[str, ...]:
-    return (cell.rival or cell.case or cell.window, f"{cell.rate_per_s:,}", str(cell.workers), f"{cell.spread_ms:g}")
+def _cell_row(one: Outcome) -> tuple[str, ...]:
+    cell = one.cell
+    if one.part in CASE_PARTS:
+        return (cell.case,)
+    return (cell.rival or cell.window, f"{cell.rate_per_s:,}", str(cell.workers), f"{cell.spread_ms:g}")
 
 
 def _figures_row(one: Outcome) -> tuple[str, ...]:
