@@ -59,10 +59,10 @@ async def test_slots_follow_each_other_at_the_pace_whoever_asks(limiter: Limiter
 
 async def test_one_question_reserves_what_the_next_moments_hold(limiter: Limiter) -> None:
     slots = await reserved(limiter, "fast", 500)
-    assert slots.count == 12
+    assert 12 <= slots.count < 100  # more when the answers are slow
     assert slots.interval_s == pytest.approx(0.001005)
     following = await reserved(limiter, "fast")
-    assert following.first_at_s - slots.first_at_s >= 0.012
+    assert following.first_at_s - slots.first_at_s == pytest.approx(slots.count * 0.001005, abs=0.003)
 
 
 async def test_the_first_slot_is_near_and_not_in_the_past(limiter: Limiter) -> None:
@@ -93,7 +93,7 @@ async def test_refusals_lower_the_pace_for_everyone(limiter: Limiter) -> None:
         for n in range(row.count):
             await limiter.refused("fast", row, n, spread_s=0.0, retry_after_s=None)
     state = (await asked(limiter, "fast")).state
-    assert state.lowered_to_per_s == pytest.approx(450, abs=1)  # a tenth below half of the limit, to begin with
+    assert state.lowered_to_per_s == pytest.approx(360, abs=1)  # a tenth below what one refusal lowers the pace to at most
     assert state.closed_for_s == pytest.approx(0.5, abs=0.1)
 
 

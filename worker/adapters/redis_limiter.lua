@@ -18,7 +18,7 @@ local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 100000
 local MICRO, SECOND_NS = 1000000, 1000000000
 local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 5000000, 2000000, 100000000, 500000
 local GUARD_UP, GUARD_DOWN, SPREAD_NS_MAX, BUDGET_SLOTS = 1.25, 6e-5, 50000000, 1000
-local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 20.0, 4e-5, 0.5, 0.05
+local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 20.0, 4e-5, 0.4, 0.05
 
 local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
   'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'raised_us', 'slots_since', 'peak_micro',
@@ -150,6 +150,17 @@ local function take(b, row)
   b.rows, b.slots = rows, b.slots + row.count
 end
 
+local function without_promises(b)
+  local rows = {}
+  for _, row in ipairs(b.rows) do
+    local count = max(0, min(row.count, floor((now_us - row.first_us) * 1000 / row.interval) + 1))
+    b.slots = b.slots - (row.count - count)
+    row.count = count
+    if count > 0 then rows[#rows + 1] = row end
+  end
+  b.rows, b.next_us = rows, min(b.next_us, b.closed_until_us)
+end
+
 local commands = {}
 
 function commands.reserve(limit, count, span_us, lead_us, wait_us, late_us, late_shift_us, jobs, guard_ns, is_probe)
@@ -204,11 +215,13 @@ function commands.refuse(limit, slot, spread_ns, retry_after_us)
   b.refusals, b.refused_us = b.refusals + 1, refused
   if retry_after_us >= 0 then b.closed_until_us = max(b.closed_until_us, now_us + retry_after_us) end
   local reaction, close_us = 0, 0
-  local is_sharper = b.cut_us > 0 and b.peak_micro <= 2 * admitted * MICRO and admitted * MICRO < b.peak_micro
-  if slot < b.reacted_us and not is_sharper then
+  local has_jittered = b.cut_us == 0 and admitted >= FULL_SHARE * limit / MICRO - 1
+  local is_news = not has_jittered
+  if b.cut_us > 0 then is_news = b.peak_micro <= 2 * admitted * MICRO and admitted * MICRO < b.peak_micro end
+  if slot < b.reacted_us and not is_news then
     -- It left, or was promised, before the last reaction, and met what that was about.
     reaction = 0
-  elseif b.cut_us == 0 and admitted >= FULL_SHARE * limit / MICRO - 1 then
+  elseif has_jittered then
     raise_guard(b, spread_ns)
     reaction, close_us = 1, ceil(interval_ns(b, limit) / 1000)
   else
@@ -217,8 +230,9 @@ function commands.refuse(limit, slot, spread_ns, retry_after_us)
   end
   if reaction > 0 then
     b.closed_until_us = max(b.closed_until_us, now_us + min(close_us, LOWERED_CLOSE_US))
-    b.reacted_us = b.next_us
+    b.reacted_us = max(b.reacted_us, b.next_us)
   end
+  if reaction == 2 then without_promises(b) end
   keep(b)
   -- Everyone drops the slots that he was promised: the calls would be refused as well.
   if reaction == 2 or retry_after_us > 0 then redis.call('PUBLISH', ARGV[6], ARGV[7]) end

@@ -58,6 +58,11 @@ class Row:
         """The moment of slot ``n``, rounded down."""
         return self.first_us + math.floor(n * self.interval_ns / 1000)
 
+    def until(self, moment_us: int) -> Row:
+        """The slots up to and including the moment."""
+        count = math.floor((moment_us - self.first_us) * 1000 / self.interval_ns) + 1
+        return replace(self, count=max(0, min(self.count, count)))
+
     def within(self, after_us: int, before_us: int) -> int:
         """How many of the slots lie after the one moment and before the other."""
         first = max(0, math.floor((after_us - self.first_us) * 1000 / self.interval_ns) + 1)
@@ -180,26 +185,39 @@ def refuse(
         closed_until_us=max(bucket.closed_until_us, now_us + retry_after_us) if retry_after_us >= 0 else
         bucket.closed_until_us,
     )  # fmt: skip
-    if slot_us < bucket.reacted_us and not is_sharper(bucket.pace, admitted):
+    has_jittered = is_jitter(bucket.pace, admitted, limit_micro=limit_micro)
+    is_news = is_sharper(bucket.pace, admitted) if bucket.pace.is_lowered else not has_jittered
+    if slot_us < bucket.reacted_us and not is_news:
         # It left, or was promised, before the last reaction, and met what that was about.
         return bucket, Reaction.NONE
-    if is_jitter(bucket.pace, admitted, limit_micro=limit_micro):
+    if has_jittered:
         pace = raise_guard(bucket.pace, spread_ns=spread_ns, now_us=now_us)
         close_us = math.ceil(interval_ns(pace, limit_micro=limit_micro, now_us=now_us) / 1000)
-        reaction = Reaction.GUARD_RAISED
-    else:
-        pace = cut(bucket.pace, admitted, limit_micro=limit_micro, now_us=now_us)
-        close_us, reaction = LOWERED_CLOSE_US, Reaction.PACE_LOWERED
-    # A pace of less than a call a second must not make a refusal close the account for longer than one does.
-    close_us = min(close_us, LOWERED_CLOSE_US)
-    return (
-        replace(
-            bucket,
-            pace=pace,
-            closed_until_us=max(bucket.closed_until_us, now_us + close_us),
-            reacted_us=bucket.next_us,
-        ),
-        reaction,
+        # A pace of less than a call a second must not make a refusal close the account for longer than one does.
+        return _closed(bucket, pace, now_us + min(close_us, LOWERED_CLOSE_US)), Reaction.GUARD_RAISED
+    pace = cut(bucket.pace, admitted, limit_micro=limit_micro, now_us=now_us)
+    bucket = _closed(bucket, pace, now_us + LOWERED_CLOSE_US)
+    return _without_promises(bucket, now_us), Reaction.PACE_LOWERED
+
+
+def _closed(bucket: Bucket, pace: Pace, until_us: int) -> Bucket:
+    return replace(
+        bucket,
+        pace=pace,
+        closed_until_us=max(bucket.closed_until_us, until_us),
+        reacted_us=max(bucket.reacted_us, bucket.next_us),
+    )
+
+
+def _without_promises(bucket: Bucket, now_us: int) -> Bucket:
+    """Take back what was promised for later: everyone drops it on the news, and it must not count as admitted."""
+    rows = tuple(row.until(now_us) for row in bucket.rows)
+    dropped = sum(row.count for row in bucket.rows) - sum(row.count for row in rows)
+    return replace(
+        bucket,
+        rows=tuple(row for row in rows if row.count),
+        slots=bucket.slots - dropped,
+        next_us=min(bucket.next_us, bucket.closed_until_us),
     )
 
 

@@ -50,7 +50,7 @@ PEAK_DIP = 0.1
 PLATEAU_S = 20.0
 GROWTH = 4e-5
 #: One refusal does not lower the pace by more than this, nor any number of them below this share of the limit.
-CUT_MIN = 0.5
+CUT_MIN = 0.4
 PEAK_MIN = 0.05
 
 
@@ -122,11 +122,11 @@ def is_jitter(pace: Pace, admitted: int, *, limit_micro: int) -> bool:
 
 
 def is_sharper(pace: Pace, admitted: int) -> bool:
-    """Whether a call that left before the last reaction shows the limit more sharply than what was reacted to.
+    """Whether a call that left before the pace was lowered shows the limit more sharply than what lowered it.
 
     Not when it shows less than half: then others who were under way with it were refused for the same reason.
     """
-    return pace.is_lowered and pace.peak_micro <= 2 * admitted * MICRO < 2 * pace.peak_micro
+    return pace.peak_micro <= 2 * admitted * MICRO < 2 * pace.peak_micro
 
 
 def raise_guard(pace: Pace, *, spread_ns: int, now_us: int) -> Pace:

@@ -227,9 +227,7 @@ class AccountSender:
         if batch is None:
             self._slots.put_back()
             return False
-        late_s = self._slots.left(slot, len(batch.jobs))
         self._jobs_per_call += (len(batch.jobs) - self._jobs_per_call) * NEWEST_CALL_WEIGHT
-        self._observe(SlotTaken(self.account, self._monotonic() - batch.jobs[0].delivery.received_at_s, late_s))
         self._jobs.start(self._call(batch, slot))
         return True
 
@@ -254,6 +252,9 @@ class AccountSender:
         self.underway.calls += 1
         self.underway.calling += len(batch.jobs)
         called_at_s = self._monotonic()
+        # Told here and not when the slot was there: a busy event loop comes to this call later.
+        late_s = self._slots.left(slot, len(batch.jobs))
+        self._observe(SlotTaken(self.account, called_at_s - batch.jobs[0].delivery.received_at_s, late_s))
         try:
             outcome = await self._abortably(self._pipeline.call(batch))
         finally:

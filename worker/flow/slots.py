@@ -115,6 +115,9 @@ class SlotRow:
         self._slots = None
         self._used = 0
         self._news += 1
+        # A question under way is asked again; an answer that is there already was promised before the news.
+        if self._next is not None and self._next.done() and self._next.exception() is None:
+            self._next = None
 
     async def give_back(self) -> None:
         """Return what is reserved and not used, so that other workers can have it."""

@@ -113,8 +113,8 @@ def test_a_lowered_limit_takes_back_what_it_raised_the_guard_by() -> None:
     assert long_after.guard_ns == 20_000_000
 
 
-@pytest.mark.parametrize(("admitted", "peak"), [(12, 12), (5, 7.5), (0, 7.5), (20, 15)])
-def test_a_cut_goes_to_what_was_admitted_and_never_below_half(admitted: int, peak: float) -> None:
+@pytest.mark.parametrize(("admitted", "peak"), [(12, 12), (5, 6), (0, 6), (20, 15)])
+def test_a_cut_goes_to_what_was_admitted_and_so_far_and_no_further(admitted: int, peak: float) -> None:
     assert cut(Pace(), admitted, limit_micro=LIMIT, now_us=NOW_US).peak_micro == micro(peak)
 
 
