@@ -93,7 +93,7 @@ async def test_refusals_lower_the_pace_for_everyone(limiter: Limiter) -> None:
         for n in range(row.count):
             await limiter.refused("fast", row, n, spread_s=0.0, retry_after_s=None)
     state = (await asked(limiter, "fast")).state
-    assert state.lowered_to_per_s == pytest.approx(360, abs=1)  # a tenth below what one refusal lowers the pace to at most
+    assert state.lowered_to_per_s == pytest.approx(360, abs=1)  # a tenth below what one refusal may do
     assert state.closed_for_s == pytest.approx(0.5, abs=0.1)
 
 

@@ -21,8 +21,10 @@ LATE_S_MAX = 0.005
 LATE_AMONG_MANY_S_MAX = 0.02
 #: A slot nearer than this is now: the event loop's timers do not tell finer.
 TIMER_S = 0.0005
-#: Of the guard, what our own lateness may use up; the rest is for the way to the API.
+#: Of the guard, what our own lateness may use up; the rest is for the way to the API. But no less than an event loop
+#: is late by now and then: what that does is the guard's to learn, and to move all slots for it would cost more.
 GUARD_SHARE = 0.5
+TOLERANCE_S_MIN = 0.004
 #: How long an answer that is under way is waited for, so that its slots can be returned.
 GIVE_BACK_S_MAX = 0.2
 
@@ -42,7 +44,7 @@ class Slot:
     @property
     def tolerance_s(self) -> float:
         """How late it may be used without consequences."""
-        return self.slots.state.guard_s * GUARD_SHARE
+        return max(TOLERANCE_S_MIN, self.slots.state.guard_s * GUARD_SHARE)
 
     @property
     def is_among_many(self) -> bool:
