@@ -18,7 +18,7 @@ local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 100000
 local MICRO, SECOND_NS = 1000000, 1000000000
 local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 5000000, 2000000, 100000000, 500000
 local GUARD_UP, GUARD_DOWN, SPREAD_NS_MAX, BUDGET_SLOTS = 1.25, 6e-5, 50000000, 1000
-local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 20.0, 4e-5, 0.4, 0.05
+local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 16.0, 2e-4, 0.4, 0.05
 
 local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
   'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'raised_us', 'slots_since', 'peak_micro',

@@ -45,10 +45,10 @@ BUDGET_SLOTS = 1_000
 #: Of the configured limit, what must have been admitted in the second before for jitter to explain a refusal.
 FULL_SHARE = 0.9
 #: How far below the peak a lowered pace begins, how long until it is there, and how it goes on beyond
-#: (share of the configured limit per second³: from a third of the limit to all of it in some 25 s).
+#: (share of the configured limit per second³: from a third of the limit to all of it in some 15 s).
 PEAK_DIP = 0.1
-PLATEAU_S = 20.0
-GROWTH = 4e-5
+PLATEAU_S = 16.0
+GROWTH = 2e-4
 #: One refusal does not lower the pace by more than this, nor any number of them below this share of the limit.
 CUT_MIN = 0.4
 PEAK_MIN = 0.05

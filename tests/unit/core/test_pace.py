@@ -42,14 +42,14 @@ def test_the_limit_takes_a_second_and_the_guard() -> None:
     assert 15 * interval_ns(Pace(), limit_micro=LIMIT, now_us=0) == pytest.approx(1e9 + GUARD_NS_FIRST, abs=15)
 
 
-@pytest.mark.parametrize(("after_s", "per_s"), [(0, 4.5), (10, 4.9375), (PLATEAU_S, 5.0), (PLATEAU_S + 20, 9.8)])
+@pytest.mark.parametrize(("after_s", "per_s"), [(0, 4.5), (8, 4.9375), (PLATEAU_S, 5.0), (PLATEAU_S + 10, 8.0)])
 def test_a_lowered_pace_goes_back_to_the_peak_waits_there_and_then_beyond(after_s: float, per_s: float) -> None:
     assert rate(lowered(5), after_s) == pytest.approx(per_s, abs=1e-5)
 
 
 def test_a_limit_that_was_raised_again_is_found_within_a_minute() -> None:
-    assert rate(lowered(5), 46) == 15
-    pace = after_slots(lowered(5), 1, limit_micro=LIMIT, now_us=NOW_US + 46 * SECOND_US)
+    assert rate(lowered(5), 32) == 15
+    pace = after_slots(lowered(5), 1, limit_micro=LIMIT, now_us=NOW_US + 32 * SECOND_US)
     assert not pace.is_lowered
 
 
