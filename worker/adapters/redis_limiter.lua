@@ -3,7 +3,7 @@
 -- Microseconds since 1970 need 51 bits; Lua's doubles hold 53.
 --
 -- KEYS[1]  the account's bucket
--- ARGV     'reserve' limit_micro count span_us lead_us wait_us late_us late_shift_us jobs guard_ns is_probe
+-- ARGV     'reserve' limit_micro count span_us lead_us wait_us seen_us late_us late_shift_us jobs guard_ns is_probe
 --          'give_back' used next_us
 --          'refuse' limit_micro slot_us spread_ns retry_after_us channel account
 --          'suspend' reason
@@ -163,9 +163,12 @@ end
 
 local commands = {}
 
-function commands.reserve(limit, count, span_us, lead_us, wait_us, late_us, late_shift_us, jobs, guard_ns, is_probe)
-  local b = on_clock(read(), guard_ns)
-  local shift_by_us = max(0, late_shift_us + late_us - b.shift_us)
+function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us, late_us, late_shift_us, jobs, guard_ns, is_probe)
+  local b = read()
+  if b and b.seen_us < wish_seen_us then wait_us = FRESH_WAIT_US end
+  b = on_clock(b, guard_ns)
+  -- Not by more than this departure was late: a store that lost its memory has forgotten all that came before.
+  local shift_by_us = min(late_us, max(0, late_shift_us + late_us - b.shift_us))
   b.next_us = max(b.next_us + shift_by_us, now_us + wait_us)
   b.shift_us = b.shift_us + shift_by_us
   b.jobs = b.jobs + jobs
@@ -215,7 +218,7 @@ function commands.refuse(limit, slot, spread_ns, retry_after_us)
   b.refusals, b.refused_us = b.refusals + 1, refused
   if retry_after_us >= 0 then b.closed_until_us = max(b.closed_until_us, now_us + retry_after_us) end
   local reaction, close_us = 0, 0
-  local has_jittered = b.cut_us == 0 and admitted >= FULL_SHARE * limit / MICRO - 1
+  local has_jittered = b.guard_ns * GUARD_UP < GUARD_NS_MAX and b.cut_us == 0 and admitted >= FULL_SHARE * limit / MICRO - 1
   local is_news = not has_jittered
   if b.cut_us > 0 then is_news = b.peak_micro <= 2 * admitted * MICRO and admitted * MICRO < b.peak_micro end
   if slot < b.reacted_us and not is_news then
@@ -251,4 +254,4 @@ end
 local numbers = {}
 for n = 2, #ARGV do numbers[n - 1] = tonumber(ARGV[n]) end
 if not commands[command] then return redis.error_reply('ERR unknown limiter command ' .. tostring(command)) end
-return commands[command](unpack(numbers, 1, 10))
+return commands[command](unpack(numbers, 1, 11))

@@ -5,9 +5,10 @@ What happens to Redis, and what becomes of sending:
 * **gone, hanging, refusing** (READONLY, out of memory, a key of another type, no permission): a value, ``LimiterAway``,
   and then nothing is sent: a limiter that cannot be asked must not be guessed. Slots are promised less than a second
   ahead, so sending ends within that. Each question has a limit (the client's time-outs, set where it is built).
-* **back**, perhaps without its memory or with an older one (restart, flush, failover): what was promised before is not
-  known, so the first slot comes after ``FRESH_WAIT_US``, when all of it has passed. What this worker knew of the guard
-  goes along, for a store that lost it.
+* **back**, without its memory or with an older one (restart, flush, failover): it remembers less than this worker was
+  last told; what was promised since is not known, so the first slot comes after ``FRESH_WAIT_US``, when all of it has
+  passed. What this worker knew of the guard goes along. A store that only could not be reached goes on at once: one
+  worker's bad way to it must not slow the others down.
 * **slow**: slots are asked for ahead by the time that answers take.
 * **its clock was set back**: the script moves the account to the clock as it is. **Forward**: what was promised before
   lies in the past by the new clock and ahead by ours; the answer is not used, and the next question waits it out.
@@ -75,9 +76,11 @@ class RedisLimiter:
         self._clock = ForeignClock()
         self._round_trips_s: deque[float] = deque([0.0], maxlen=ROUND_TRIPS_KEPT)
         self._guard_ns: dict[str, int] = {}
-        #: Counts the times at which it became unknown what was promised; and how far each account has waited that out.
-        self._losses = 0
-        self._losses_waited_out: dict[str, int] = {}
+        #: The store's clock at each account's last answer.
+        self._seen_us: dict[str, int] = {}
+        #: Counts the times at which the store's clock was set forward; and how far each account has waited that out.
+        self._steps = 0
+        self._steps_waited_out: dict[str, int] = {}
         self._listeners: dict[str, Callable[[], None]] = {}
 
     def set_limit(self, account: str, limit_per_s: float) -> None:
@@ -88,15 +91,16 @@ class RedisLimiter:
         """The account is served here no more."""
         self._limit_micro.pop(account, None)
         self._guard_ns.pop(account, None)
-        self._losses_waited_out.pop(account, None)
+        self._seen_us.pop(account, None)
+        self._steps_waited_out.pop(account, None)
         self._listeners.pop(account, None)
 
     async def reserve(
         self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
-        losses = self._losses
-        wait_us = 0 if self._losses_waited_out.get(account, 0) == losses else FRESH_WAIT_US
+        steps = self._steps
+        wait_us = 0 if self._steps_waited_out.get(account, 0) == steps else FRESH_WAIT_US
         lead_us = min(int(statistics.median(self._round_trips_s) * 1e6), LEAD_US_MAX)
         late_us, late_shift_us = (0, 0) if late is None else (int(late.by_s * 1e6), _proof(late.slots).shift_us)
         guard_ns = self._guard_ns.get(account, GUARD_NS_FIRST)
@@ -110,6 +114,7 @@ class RedisLimiter:
             span_us,
             lead_us,
             wait_us,
+            self._seen_us.get(account, 0),
             late_us,
             late_shift_us,
             jobs,
@@ -123,12 +128,13 @@ class RedisLimiter:
         granted, first_us, interval_ns, next_us, now_us, shift_us, guard_ns, *_ = answer
         step_s = self._clock.learn(asked_at_s=asked_at_s, answered_at_s=answered_at_s, foreign_us=now_us)
         self._guard_ns[account] = guard_ns
+        self._seen_us[account] = now_us
         row = Row(first_us, granted, interval_ns)
         if step_s > 0:
-            self._losses += 1
+            self._steps += 1
             row = Row(now_us, 0, interval_ns)
         else:
-            self._losses_waited_out[account] = losses
+            self._steps_waited_out[account] = steps
         return Slots(
             count=row.count,
             first_at_s=self._clock.own_s(row.first_us),
@@ -173,7 +179,9 @@ class RedisLimiter:
                     await news.subscribe(CHANNEL)
                     while True:
                         message = await news.get_message(ignore_subscribe_messages=True, timeout=LISTEN_S)
-                        if message is not None and (listener := self._listeners.get(message["data"].decode())):
+                        if message is not None and (
+                            listener := self._listeners.get(message["data"].decode(errors="replace"))
+                        ):
                             listener()
             except REDIS_FAILURES:
                 await asyncio.sleep(LISTEN_AGAIN_S)
@@ -183,7 +191,6 @@ class RedisLimiter:
         try:
             await self._redis.ping()
         except REDIS_FAILURES as error:
-            self._losses += 1
             return words_for(error)
         return None
 
@@ -191,7 +198,6 @@ class RedisLimiter:
         try:
             return await self._script(keys=[bucket_key(account)], args=[command, *details])
         except REDIS_FAILURES as error:
-            self._losses += 1
             if isinstance(error, ReadOnlyError):
                 # A master that became a replica: the name may lead to the new master by now.
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
@@ -239,7 +245,7 @@ def _state(answer: list[Any]) -> LimiterState:
         lowered_to_per_s=lowered_micro / 1e6 if lowered_micro else None,
         closed_for_s=max(0, closed_until_us - now_us) / 1e6,
         worst_second=worst,
-        suspended=suspended.decode(),
+        suspended=suspended.decode(errors="replace"),
     )
 
 

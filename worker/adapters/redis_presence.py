@@ -47,6 +47,7 @@ class Presence:
         """Be there no more."""
         try:
             await self._redis.delete(_key(self._name))
+            await self._redis.srem(WORKERS_KEY, self._name)
         except REDIS_FAILURES:
             return
 

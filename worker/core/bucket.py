@@ -103,8 +103,9 @@ class Wish:
     """What a worker asks for, with what it has to tell.
 
     Up to ``count`` slots within ``span_us`` of the first one, none sooner than ``lead_us`` (the answer's way) from now.
-    ``wait_us``: none sooner than this either, since what was promised may be unknown (the store was away, or its clock
-    was set forward). ``late_us``: so much later than its slot a call left, when ``shift_us`` was ``late_shift_us``.
+    ``wait_us``: none sooner than this either, since what was promised is not known (the store's clock was set on).
+    ``seen_us``: the store's clock at the last answer; a store that remembers less than that has lost some of its memory,
+    and what it promised. ``late_us``: so much later than its slot a call left, when ``shift_us`` was ``late_shift_us``.
     ``jobs``: so many have left since it last asked. ``guard_ns``: the guard that the worker knows, for a store that
     lost its memory. ``is_probe``: may have slots of a suspended account.
     """
@@ -113,6 +114,7 @@ class Wish:
     span_us: int
     lead_us: int = 0
     wait_us: int = 0
+    seen_us: int = 0
     late_us: int = 0
     late_shift_us: int = 0
     jobs: int = 0
@@ -135,11 +137,14 @@ class Grant:
 
 def reserve(bucket: Bucket | None, wish: Wish, *, now_us: int, limit_micro: int) -> tuple[Bucket, Grant]:
     """Reserve slots; ``limit_micro`` is the configured limit."""
+    has_lost = bucket is not None and bucket.seen_us < wish.seen_us
+    wait_us = FRESH_WAIT_US if has_lost else wish.wait_us
     bucket = _remembered(bucket, now_us, wish.guard_ns)
-    shift_by_us = max(0, wish.late_shift_us + wish.late_us - bucket.shift_us)
+    # Not by more than this departure was late: a store that lost its memory has forgotten all that came before.
+    shift_by_us = min(wish.late_us, max(0, wish.late_shift_us + wish.late_us - bucket.shift_us))
     bucket = replace(
         bucket,
-        next_us=max(bucket.next_us + shift_by_us, now_us + wish.wait_us),
+        next_us=max(bucket.next_us + shift_by_us, now_us + wait_us),
         shift_us=bucket.shift_us + shift_by_us,
         jobs=bucket.jobs + wish.jobs,
     )

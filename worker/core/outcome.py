@@ -203,7 +203,7 @@ def _accepted(envelope: Envelope) -> Outcome:
                 return InDoubt("the API answered SUCCESS with a list of messages that cannot be read")
             ids[canonical_number(str(entry["to"]))] = str(entry.get("message_id") or "")
         if ids:
-            return Accepted(ids, is_complete=said is None or said <= len(listed), low_balance=envelope.low_balance)
+            return Accepted(ids, is_complete=said is None or said <= len(ids), low_balance=envelope.low_balance)
     if said == 0:
         return Accepted({}, is_complete=True, low_balance=envelope.low_balance)
     return InDoubt("the API answered SUCCESS without a list of messages")

@@ -117,8 +117,12 @@ def after_slots(pace: Pace, count: int, *, limit_micro: int, now_us: int) -> Pac
 
 
 def is_jitter(pace: Pace, admitted: int, *, limit_micro: int) -> bool:
-    """Whether jitter explains a refusal that ``admitted`` calls were admitted in the second before."""
-    return not pace.is_lowered and admitted >= FULL_SHARE * limit_micro / MICRO - 1
+    """Whether jitter explains a refusal that ``admitted`` calls were admitted in the second before.
+
+    Nothing is jitter any more once the guard is nearly all that it may become.
+    """
+    can_grow = pace.guard_ns * GUARD_UP < GUARD_NS_MAX
+    return can_grow and not pace.is_lowered and admitted >= FULL_SHARE * limit_micro / MICRO - 1
 
 
 def is_sharper(pace: Pace, admitted: int) -> bool:

@@ -265,7 +265,7 @@ class AccountSender:
             case Throttled(retry_after_s):
                 await self._refused(slot, retry_after_s)
             case Suspended():
-                self._suspend(outcome.because, outcome.description)
+                self._suspend(outcome.because, outcome.description, is_own=True)
                 await self._limiter.suspend(self.account, outcome.because.value)
             case Accepted():
                 self._call_times.note(self._monotonic() - called_at_s)
@@ -294,14 +294,14 @@ class AccountSender:
 
     # --- Suspension --------------------------------------------------------------------------------------
 
-    def _suspend(self, because: SuspendedBecause, description: str) -> None:
-        if not self._is_draining and self._suspension.begin(because, description):
+    def _suspend(self, because: SuspendedBecause, description: str, *, is_own: bool) -> None:
+        if not self._is_draining and self._suspension.begin(because, description, is_own=is_own):
             self._loops.start(self._wait_until_well())
 
     def _suspended_elsewhere(self, reason: str) -> None:
         # A reason that only another release knows stops the account as well.
         is_known = reason in {because.value for because in SuspendedBecause}
-        self._suspend(SuspendedBecause(reason) if is_known else SuspendedBecause.CREDENTIALS, ELSEWHERE)
+        self._suspend(SuspendedBecause(reason) if is_known else SuspendedBecause.CREDENTIALS, ELSEWHERE, is_own=False)
 
     async def _wait_until_well(self) -> None:
         await self._intake.pause()

@@ -174,8 +174,11 @@ class Pipeline:
     async def probe(self, account: str) -> Outcome:
         """Ask for the account itself, which costs nobody anything: ``Accepted`` when it answers as it should."""
         started_s = self._monotonic()
-        reply = await self._api.account(account)
-        outcome = classify_account(reply)
+        try:
+            outcome = classify_account(await self._api.account(account))
+        except Exception as error:  # noqa: BLE001 - a bug that one account's probe trips must not stop the others
+            self._observe(Surprise("probe", error))
+            outcome = NotSent(f"internal error: {type(error).__name__}")
         self._observe(
             CallFinished(
                 account,

@@ -1,9 +1,10 @@
 """An account that cannot send (credentials refused, no credit): stopped in all workers, probed, resumed by itself.
 
 States: *open* → *suspended*, by an answer to one of our own calls or because the limiter says that another worker had
-one → *open* again, when our own probe is answered well, or when the limiter says that another worker's was. A probe is
-``GET account``, which costs nobody anything: after ``PROBE_S_MIN``, then after twice as long each time up to
-``PROBE_S_MAX``.
+one → *open* again, when our own probe is answered well; or, after another worker's call, when the limiter says that
+somebody's probe was. A worker whose own call was refused believes its own probe alone: with a key that only it has, it
+would have everybody stopped again. A probe is ``GET account``, which costs nobody anything: after ``PROBE_S_MIN``, then
+after twice as long each time up to ``PROBE_S_MAX``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Suspension:
         self._because: SuspendedBecause | None = None
         self._opened = asyncio.Event()
         self._opened.set()
+        self._is_own = False
         self._look_now = asyncio.Event()
         self._probe_now = False
 
@@ -47,8 +49,9 @@ class Suspension:
         """Wait until calls may leave."""
         await self._opened.wait()
 
-    def begin(self, because: SuspendedBecause, description: str) -> bool:
-        """Take note; False when it was suspended already. ``end`` has to be awaited then."""
+    def begin(self, because: SuspendedBecause, description: str, *, is_own: bool) -> bool:
+        """Take note; False when it was suspended already, else ``end`` has to be awaited. ``is_own``: our call was."""
+        self._is_own = is_own or (self._is_own and self._because is not None)
         if self._because is not None:
             return False
         self._because = because
@@ -83,7 +86,7 @@ class Suspension:
                 while not self._probe_now:
                     await self._look_now.wait()
                     self._look_now.clear()
-                    if not self._probe_now and not await self._slots.is_suspended():
+                    if not self._probe_now and not self._is_own and not await self._slots.is_suspended():
                         return True
         self._probe_now = False
         return await self._probe()

@@ -183,6 +183,20 @@ def test_late_departures_move_the_slots_to_come_once_however_many_tell_of_it() -
     assert again.row.first_us == moved.next_us
 
 
+def test_lateness_of_long_ago_does_not_hold_up_a_store_that_lost_its_memory() -> None:
+    late = wish(late_us=5_000, late_shift_us=60 * SECOND_US)
+    _, grant = reserve(old_bucket(shift_us=0), late, now_us=NOW_US, limit_micro=micro(15))
+    assert grant.row.first_us == NOW_US
+
+
+def test_a_store_that_remembers_less_than_it_told_waits_what_it_promised_out() -> None:
+    bucket = old_bucket(seen_us=NOW_US - 500_000)
+    _, grant = reserve(bucket, wish(seen_us=NOW_US - 100_000), now_us=NOW_US, limit_micro=micro(15))
+    assert grant.next_us == NOW_US + FRESH_WAIT_US
+    _, grant = reserve(bucket, wish(seen_us=NOW_US - 500_000), now_us=NOW_US, limit_micro=micro(15))
+    assert grant.row.first_us == NOW_US
+
+
 def test_a_suspended_account_has_slots_for_probes_alone_until_it_is_resumed() -> None:
     bucket = suspend(old_bucket(), "credit", now_us=NOW_US)
     bucket, none = reserve(bucket, wish(), now_us=NOW_US, limit_micro=micro(15))

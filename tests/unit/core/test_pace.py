@@ -68,6 +68,11 @@ def test_jitter_refuses_a_call_only_behind_a_full_second(limit: float, admitted:
     assert is_jitter(Pace(), admitted, limit_micro=micro(limit)) is is_it
 
 
+def test_nothing_is_jitter_once_the_guard_cannot_grow_any_more() -> None:
+    assert is_jitter(Pace(guard_ns=79_000_000), 15, limit_micro=LIMIT)
+    assert not is_jitter(Pace(guard_ns=80_000_000), 15, limit_micro=LIMIT)
+
+
 def test_a_refusal_while_the_pace_is_lowered_is_never_taken_for_jitter() -> None:
     assert not is_jitter(lowered(14), 14, limit_micro=LIMIT)
 

@@ -59,7 +59,8 @@ def test_an_account_that_one_worker_finds_suspended_stops_in_all_and_resumes_in_
             await asyncio.sleep(10)
             assert len(one.api.calls) + len(other.api.calls) <= calls + 1
             vendor.is_key_right = True
-            one.api.account_reply = WELL  # only one of them is told so by a probe of its own
+            for stage in (one, other):
+                stage.api.account_reply = WELL
             await one.until(lambda: bool(one.observed(AccountResumed) and other.observed(AccountResumed)), 60)
             await one.until(lambda: len(one.events()) == 200, 300)
             assert {kind for _, kind in one.ends()} == {"mms.job.sent"}
@@ -90,5 +91,59 @@ def test_a_limit_lowered_without_notice_is_kept_within_seconds_and_found_again_w
             await asyncio.sleep(60)
             last = [at_s for at_s in vendor.admitted_s if at_s > raised_s + 55]
             assert len(last) >= 0.95 * 15 * 5 - 1
+
+    run_virtual(story())
+
+
+def test_a_worker_with_a_key_of_its_own_that_is_wrong_does_not_stop_the_others_again_and_again() -> None:
+    async def story() -> None:
+        right, wrong = Vendor(), Vendor()
+        async with (
+            Stage(answer=right.answering()) as one,
+            Stage(answer=wrong.answering(), beside=one) as other,
+        ):
+            one.api.account_reply, other.api.account_reply = WELL, Answer(401, b"")
+            wrong.is_key_right = False
+            for n in range(1_500):
+                one.server.publish_job("acme", job_body(f"j{n}", text=f"t{n}"))
+            await asyncio.sleep(120)
+            assert len(one.observed(AccountSuspended)) == 1
+            assert len(one.api.calls) > 0.8 * 10 * 100
+
+    run_virtual(story())
+
+
+def test_a_worker_that_only_heard_of_it_resumes_with_the_one_whose_probe_was_answered_well() -> None:
+    async def story() -> None:
+        vendor = Vendor()
+        async with (
+            Stage(answer=vendor.answering()) as one,
+            Stage(answer=vendor.answering(), beside=one) as other,
+        ):
+            one.api.account_reply, other.api.account_reply = WELL, Answer(401, b"")
+            for n in range(400):
+                one.server.publish_job("acme", job_body(f"j{n}", text=f"t{n}"))
+            await one.until(lambda: len(one.events()) >= 10)
+            await one.limiter.suspend("acme", "credit")  # as a third worker does
+            await one.until(lambda: bool(one.observed(AccountSuspended) and other.observed(AccountSuspended)), 5)
+            await one.until(lambda: bool(one.observed(AccountResumed)), 20)
+            await one.until(lambda: bool(other.observed(AccountResumed)), 2)
+
+    run_virtual(story())
+
+
+def test_a_limit_that_is_lowered_by_a_little_settles() -> None:
+    async def story() -> None:
+        vendor = Vendor(limit_per_s=13)
+        async with (
+            Stage(answer=vendor.answering(), limit_per_s=15) as one,
+            Stage(answer=vendor.answering(), limit_per_s=15, beside=one),
+        ):
+            for n in range(9_000):
+                one.server.publish_job("acme", job_body(f"j{n}", text=f"t{n}"))
+            await asyncio.sleep(300)
+            learned = len(vendor.refused_s)
+            await asyncio.sleep(300)
+            assert len(vendor.refused_s) - learned < 0.015 * 13 * 300
 
     run_virtual(story())
