@@ -106,8 +106,8 @@ class Wish:
     ``wait_us``: none sooner than this either, since what was promised is not known (the store's clock was set on).
     ``seen_us``: the store's clock at the last answer; a store that remembers less than that has lost some of its
     memory, and what it promised. ``late_us``: so much later than its slot a call left, when ``shift_us`` was
-    ``late_shift_us``. ``jobs``: so many have left since it last asked. ``guard_ns``: the guard that the worker knows, for
-    a store that lost its memory. ``is_probe``: may have slots of a suspended account.
+    ``late_shift_us``. ``jobs``: so many have left since it last asked. ``guard_ns``: the guard that the worker knows,
+    for a store that lost its memory. ``is_probe``: may have slots of a suspended account.
     """
 
     count: int
