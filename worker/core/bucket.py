@@ -24,7 +24,7 @@ SECOND_US = 1_000_000
 #: Slots are not promised further ahead than this: what a dead worker costs, how long calls go on leaving once the store
 #: is gone, and what a stepped clock can distort.
 AHEAD_US_MAX = 800_000
-#: With nothing remembered (first use, or a store that lost its memory, or was away) the first slot comes after this:
+#: With nothing remembered (first use, or a store that lost its memory or some of it) the first slot comes after this:
 #: calls may have left a moment ago, and others hold slots that were promised before.
 FRESH_WAIT_US = 1_000_000
 #: How long the account is closed when its limit turns out to be lower: what is under way will be refused as well.
