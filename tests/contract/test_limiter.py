@@ -23,7 +23,8 @@ from worker.flow.ports import Late, Limiter, LimiterAway, Slots
 
 LIMIT = {"slow": 5.0, "fast": 1000.0}
 #: 5 calls take a second and the guard that every account begins with.
-SLOW_S = 0.201
+SLOW_S = (1 + GUARD_NS_FIRST / 1e9) / 5
+FAST_S = (1 + GUARD_NS_FIRST / 1e9) / 1000
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -60,9 +61,9 @@ async def test_slots_follow_each_other_at_the_pace_whoever_asks(limiter: Limiter
 async def test_one_question_reserves_what_the_next_moments_hold(limiter: Limiter) -> None:
     slots = await reserved(limiter, "fast", 500)
     assert 12 <= slots.count < 100  # more when the answers are slow
-    assert slots.interval_s == pytest.approx(0.001005)
+    assert slots.interval_s == pytest.approx(FAST_S)
     following = await reserved(limiter, "fast")
-    assert following.first_at_s - slots.first_at_s == pytest.approx(slots.count * 0.001005, abs=0.003)
+    assert following.first_at_s - slots.first_at_s == pytest.approx(slots.count * FAST_S, abs=0.003)
 
 
 async def test_the_first_slot_is_near_and_not_in_the_past(limiter: Limiter) -> None:
@@ -99,7 +100,7 @@ async def test_refusals_lower_the_pace_for_everyone(limiter: Limiter) -> None:
 
 async def test_a_refusal_behind_a_full_second_raises_the_guard(limiter: Limiter) -> None:
     rows = [await reserved(limiter, "slow") for _ in range(6)]
-    await limiter.refused("slow", rows[-1], 0, spread_s=0.020, retry_after_s=None)
+    await limiter.refused("slow", rows[-1], 0, spread_s=0.008, retry_after_s=None)
     state = (await reserved(limiter, "slow")).state
     assert state.guard_s == pytest.approx(0.010, rel=0.01)
     assert (state.lowered_to_per_s, state.worst_second) == (None, 5)
@@ -222,7 +223,7 @@ async def test_a_store_that_lost_its_memory_is_told_the_guard(redis_url: str) ->
         await limiter.refused("slow", rows[-1], 0, spread_s=0.040, retry_after_s=None)
         await asked(limiter, "slow")
         await redis.flushdb()
-        assert (await asked(limiter, "slow")).state.guard_s == pytest.approx(0.020, rel=0.01)
+        assert (await asked(limiter, "slow")).state.guard_s == pytest.approx(2 * GUARD_NS_FIRST / 1e9, rel=0.01)
 
 
 async def test_a_clock_that_was_set_forward_makes_no_burst(redis_url: str) -> None:

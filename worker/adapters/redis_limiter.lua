@@ -16,13 +16,14 @@ local SECOND_US, AHEAD_US_MAX, FRESH_WAIT_US, LOWERED_CLOSE_US = 1000000, 800000
 local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 1000000, 1500000, 256, 60000000
 -- core/pace.py
 local MICRO, SECOND_NS = 1000000, 1000000000
-local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 5000000, 2000000, 100000000, 500000
-local GUARD_UP, GUARD_DOWN, SPREAD_NS_MAX, BUDGET_SLOTS = 1.25, 6e-5, 50000000, 1000
+local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 6000000, 2000000, 100000000, 500000
+local GUARD_UP, GUARD_UP_MIN, SLOTS_SINCE_MIN, SPREAD_SHARE = 1.25, 1.1, 8, 0.8
+local GUARD_DOWN, GUARD_DOWN_FAST, GUARD_MARGIN = 4.5e-5, 2e-3, 1.4
 local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 16.0, 2e-4, 0.4, 0.05
 
 local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
-  'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'raised_us', 'slots_since', 'peak_micro',
-  'cut_us'}
+  'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'refused_guard_ns', 'raised_us',
+  'slots_since', 'peak_micro', 'cut_us'}
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 
 local time = redis.call('TIME')
@@ -63,7 +64,7 @@ local function on_clock(b, guard_ns)
   if not b then
     return {next_us = now_us + FRESH_WAIT_US, closed_until_us = 0, seen_us = now_us, shift_us = 0, reacted_us = 0,
       slots = 0, jobs = 0, refusals = 0, worst_now = 0, worst_before = 0, worst_from_us = now_us, guard_ns = guard_ns,
-      calm_guard_ns = guard_ns, raised_us = 0, slots_since = BUDGET_SLOTS, peak_micro = 0, cut_us = 0,
+      calm_guard_ns = guard_ns, refused_guard_ns = 0, raised_us = 0, slots_since = 0, peak_micro = 0, cut_us = 0,
       suspended = '', rows = {}, refused_us = {}}
   end
   local back_us = max(0, b.seen_us - now_us)
@@ -112,15 +113,19 @@ local function after_slots(b, count, limit)
     if rate_micro(b, limit) < limit then return end
     b.peak_micro, b.cut_us = 0, 0
   end
-  b.guard_ns = max(GUARD_NS_MIN, floor(b.guard_ns * (1 - GUARD_DOWN * count)))
+  local is_far_beyond = 0 < b.refused_guard_ns and b.refused_guard_ns * GUARD_MARGIN < b.guard_ns
+  local down = is_far_beyond and GUARD_DOWN_FAST or GUARD_DOWN
+  b.guard_ns = max(GUARD_NS_MIN, floor(b.guard_ns * max(0.5, 1 - down * count)))
 end
 
 local function raise_guard(b, spread_ns)
   local is_new = now_us - b.raised_us > 2 * MICRO
-  spread_ns = min(spread_ns, SPREAD_NS_MAX)
-  local guard_ns = max(floor(b.guard_ns * GUARD_UP), b.guard_ns + GUARD_STEP_NS_MIN, floor(spread_ns / 2))
-  if b.slots_since < BUDGET_SLOTS then guard_ns = max(guard_ns, floor((b.guard_ns + spread_ns) / 2)) end
+  local by_rarity = 1 / (1 - math.sqrt(2 / max(SLOTS_SINCE_MIN, b.slots_since)))
+  local guard_ns = floor(b.guard_ns * max(GUARD_UP, by_rarity))
+  if spread_ns > 0 then guard_ns = min(guard_ns, floor(spread_ns / SPREAD_SHARE)) end
+  guard_ns = max(guard_ns, floor(b.guard_ns * GUARD_UP_MIN), b.guard_ns + GUARD_STEP_NS_MIN)
   if is_new then b.calm_guard_ns = b.guard_ns end
+  b.refused_guard_ns = b.guard_ns
   b.guard_ns, b.raised_us, b.slots_since = min(GUARD_NS_MAX, guard_ns), now_us, 0
 end
 

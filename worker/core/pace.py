@@ -4,11 +4,12 @@ Two things can make the API answer 429 to an account that keeps to its limit, an
 
 * **Jitter.** Slots are evenly spaced when calls *leave*; the API counts when they *arrive*. With jitter of J seconds on
   the way, the first of ``limit + 1`` calls may come late and the last one early. So ``limit`` calls are spread over one
-  second *and a guard*. Who knew J would take it as the guard; we learn it: a refusal raises the guard, every slot
-  lowers it by a little, so that it settles where about one call in 3,700 is refused (stochastic approximation of a
-  quantile: Robbins and Monro, 1951). A refusal that comes while the last thousand calls held another one is over that
-  budget by far: the guard then goes half of the way to the spread of the call times, which no jitter exceeds
-  (``SPREAD_NS_MAX`` bounds what is believed of it).
+  second *and a guard*. Who knew J would take it as the guard; we learn it. A refusal raises the guard, every slot
+  lowers it by a little, so that it settles where about one call in 5,000 is refused (stochastic approximation of a
+  quantile: Robbins and Monro, 1951). By how much it is raised depends on how rare the refusal was: of evenly spread
+  jitter J, a guard g lets (1 - g/J)² / 2 of the calls be refused; one in n means J = g / (1 - √(2/n)). The spread of
+  the call times bounds that: no jitter exceeds it. Where it was refused last is remembered: a guard that was raised far
+  beyond that (a stalled machine refuses several calls at once, too) comes back soon, and goes on slowly from there.
 * **A limit lower than configured**, which the vendor need not announce. It shows in what was *admitted* in the second
   before a refused call: jitter refuses a call only behind a full second, a lower limit behind a fuller one. What was
   admitted is then the limit, the *peak* of what is tried. From there the pace follows a cubic curve, as TCP CUBIC does
@@ -27,20 +28,24 @@ from dataclasses import dataclass, replace
 MICRO = 1_000_000
 SECOND_NS = 1_000_000_000
 
-#: Before anything was learned: half a percent of the limit, and a jitter that a good line stays below.
-GUARD_NS_FIRST = 5_000_000
+#: Before anything was learned: little of the limit, and a jitter that a good line stays below.
+GUARD_NS_FIRST = 6_000_000
 #: An event loop wakes late by a millisecond now and then; no line is better than that.
 GUARD_NS_MIN = 2_000_000
 #: A tenth of the limit; beyond that the limit is lower than configured, whatever the reason.
 GUARD_NS_MAX = 100_000_000
 GUARD_STEP_NS_MIN = 500_000
+#: A refusal raises the guard by this, by more when it is not rare, by less where the spread of the call times ends.
 GUARD_UP = 1.25
-#: Per slot: ln(GUARD_UP) / 3,700.
-GUARD_DOWN = 6e-5
-#: Answer times vary for reasons of the API's own; no more of their spread than this is taken for jitter.
-SPREAD_NS_MAX = 50_000_000
-#: Two refusals within so many slots are more than anybody should get.
-BUDGET_SLOTS = 1_000
+GUARD_UP_MIN = 1.1
+#: A refusal within so many slots doubles it: √(2/8) is a half.
+SLOTS_SINCE_MIN = 8
+#: Per slot: ln(GUARD_UP) / 5,000; and while the guard is beyond GUARD_MARGIN of where it was refused last.
+GUARD_DOWN = 4.5e-5
+GUARD_DOWN_FAST = 2e-3
+GUARD_MARGIN = 1.4
+#: The spread of the call times is from their tenth to their ninetieth percentile: so much of an even jitter.
+SPREAD_SHARE = 0.8
 
 #: Of the configured limit, what must have been admitted in the second before for jitter to explain a refusal.
 FULL_SHARE = 0.9
@@ -59,14 +64,16 @@ class Pace:
     """What is known of an account's limit.
 
     ``guard_ns``: how much longer than a second ``limit`` calls take. ``calm_guard_ns``: the guard before the latest
-    series of refusals. ``raised_us``: when it was last raised (0: never). ``slots_since``: slots since then.
+    series of refusals. ``refused_guard_ns``: the guard at the latest refusal (0: there was none). ``raised_us``: when
+    it was last raised (0: never). ``slots_since``: slots since then.
     ``peak_micro``: the limit as a refusal showed it, in force since ``cut_us`` (0: the configured limit is).
     """
 
     guard_ns: int = GUARD_NS_FIRST
     calm_guard_ns: int = GUARD_NS_FIRST
+    refused_guard_ns: int = 0
     raised_us: int = 0
-    slots_since: int = BUDGET_SLOTS
+    slots_since: int = 0
     peak_micro: int = 0
     cut_us: int = 0
 
@@ -112,7 +119,9 @@ def after_slots(pace: Pace, count: int, *, limit_micro: int, now_us: int) -> Pac
         if rate_micro(pace, limit_micro=limit_micro, now_us=now_us) < limit_micro:
             return replace(pace, slots_since=pace.slots_since + count)
         pace = replace(pace, peak_micro=0, cut_us=0)
-    guard_ns = math.floor(pace.guard_ns * (1 - GUARD_DOWN * count))
+    is_far_beyond = 0 < pace.refused_guard_ns * GUARD_MARGIN < pace.guard_ns
+    down = GUARD_DOWN_FAST if is_far_beyond else GUARD_DOWN
+    guard_ns = math.floor(pace.guard_ns * max(0.5, 1 - down * count))
     return replace(pace, guard_ns=max(GUARD_NS_MIN, guard_ns), slots_since=pace.slots_since + count)
 
 
@@ -136,14 +145,16 @@ def is_sharper(pace: Pace, admitted: int) -> bool:
 def raise_guard(pace: Pace, *, spread_ns: int, now_us: int) -> Pace:
     """After a refusal that jitter explains; ``spread_ns``: spread of the call times (0: not known)."""
     is_new = now_us - pace.raised_us > 2 * MICRO
-    spread_ns = min(spread_ns, SPREAD_NS_MAX)
-    guard_ns = max(math.floor(pace.guard_ns * GUARD_UP), pace.guard_ns + GUARD_STEP_NS_MIN, spread_ns // 2)
-    if pace.slots_since < BUDGET_SLOTS:
-        guard_ns = max(guard_ns, (pace.guard_ns + spread_ns) // 2)
+    by_rarity = 1 / (1 - math.sqrt(2 / max(SLOTS_SINCE_MIN, pace.slots_since)))
+    guard_ns = math.floor(pace.guard_ns * max(GUARD_UP, by_rarity))
+    if spread_ns > 0:
+        guard_ns = min(guard_ns, math.floor(spread_ns / SPREAD_SHARE))
+    guard_ns = max(guard_ns, math.floor(pace.guard_ns * GUARD_UP_MIN), pace.guard_ns + GUARD_STEP_NS_MIN)
     return replace(
         pace,
         guard_ns=min(GUARD_NS_MAX, guard_ns),
         calm_guard_ns=pace.guard_ns if is_new else pace.calm_guard_ns,
+        refused_guard_ns=pace.guard_ns,
         raised_us=now_us,
         slots_since=0,
     )

@@ -22,9 +22,12 @@ LATE_AMONG_MANY_S_MAX = 0.02
 #: A slot nearer than this is now: the event loop's timers do not tell finer.
 TIMER_S = 0.0005
 #: Of the guard, what our own lateness may use up; the rest is for the way to the API. But no less than an event loop
-#: is late by now and then: what that does is the guard's to learn, and to move all slots for it would cost more.
-GUARD_SHARE = 0.5
-TOLERANCE_S_MIN = 0.004
+#: is late all the time: what that does is the guard's to learn, and to move all slots for it would cost more.
+GUARD_SHARE = 0.33
+TOLERANCE_S_MIN = 0.002
+#: Many slots lie within the guard when this share of it, or this, holds more than one.
+MANY_GUARD_SHARE = 0.5
+MANY_S_MIN = 0.004
 #: How long an answer that is under way is waited for, so that its slots can be returned.
 GIVE_BACK_S_MAX = 0.2
 
@@ -49,7 +52,7 @@ class Slot:
     @property
     def is_among_many(self) -> bool:
         """Whether several slots lie within what the guard makes good."""
-        return self.slots.interval_s <= self.tolerance_s
+        return self.slots.interval_s <= max(MANY_S_MIN, self.slots.state.guard_s * MANY_GUARD_SHARE)
 
 
 class SlotRow:

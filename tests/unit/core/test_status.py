@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from worker.core.bucket import Bucket
-from worker.core.pace import Pace, micro
+from worker.core.pace import GUARD_NS_FIRST, Pace, micro
 from worker.core.status import AccountState, AccountStatus, Depth, Held, Look, account_status
 
 NOW_US = 10**15
+PACE_PER_S = 15 / (1 + GUARD_NS_FIRST / 1e9)
 URGENT, BULK = Depth(1, 4), Depth(198, 4)
 BUCKET = Bucket(next_us=NOW_US, seen_us=NOW_US, slots=1_000, jobs=5_000, worst_now=15, worst_before=14)
 
@@ -38,8 +39,8 @@ def test_rates_are_those_between_the_looks() -> None:
     seen = status(before=before)
     assert seen.share_used == pytest.approx(12 / 15)
     assert seen.jobs_per_call == 10
-    assert seen.pace_per_s == pytest.approx(15 / 1.005)
-    assert seen.drain_s == pytest.approx(300 / (15 / 1.005 * 10))
+    assert seen.pace_per_s == pytest.approx(PACE_PER_S)
+    assert seen.drain_s == pytest.approx(300 / (PACE_PER_S * 10))
     assert (seen.worst_second, seen.workers, seen.backlog_urgent, seen.backlog_bulk) == (15, 3, 2, 298)
 
 

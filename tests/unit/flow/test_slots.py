@@ -9,11 +9,13 @@ import pytest
 
 from tests.virtual_time import VirtualTimeLoop, run_virtual
 from worker.adapters.memory import MemoryLimiter
+from worker.core.pace import GUARD_NS_FIRST
 from worker.flow.ports import Late, LimiterAway, Slots
-from worker.flow.slots import Slot, SlotRow
+from worker.flow.slots import TOLERANCE_S_MIN, Slot, SlotRow
 
 #: A thousand slots take a second and the guard that every account begins with.
-FAST_S = 0.001005
+GUARDED_S = 1 + GUARD_NS_FIRST / 1e9
+FAST_S = GUARDED_S / 1000
 
 
 class SlowLimiter(MemoryLimiter):
@@ -55,7 +57,7 @@ def test_the_time_a_question_takes_costs_no_capacity() -> None:
         first = last = await taken(row, 500)
         for _ in range(1000):
             last = await taken(row, 500)
-        assert last.at_s - first.at_s == pytest.approx(1.005, abs=0.002)
+        assert last.at_s - first.at_s == pytest.approx(GUARDED_S, abs=0.002)
         assert limiter.asked < 50
 
     run_virtual(story())
@@ -82,7 +84,7 @@ def test_a_slot_put_back_is_the_next_one() -> None:
     run_virtual(story())
 
 
-@pytest.mark.parametrize(("limit_per_s", "late_s_max"), [(1000, 0.02), (100, 0.01005), (15, 0.067)])
+@pytest.mark.parametrize(("limit_per_s", "late_s_max"), [(1000, 0.02), (100, GUARDED_S / 100), (15, 0.067)])
 def test_slots_that_passed_by_too_much_are_skipped(limit_per_s: float, late_s_max: float) -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
@@ -136,7 +138,7 @@ def test_a_late_departure_moves_the_slots_that_follow() -> None:
         slots += [await taken(row, 2) for _ in range(3)]
         gaps_s = [late.at_s - early.at_s for early, late in pairwise(slots)]
         # All but what the guard makes good; one slot may have been reserved before.
-        assert sum(gaps_s) == pytest.approx(3 * 0.1005 + 0.05 - 0.004, abs=0.001)
+        assert sum(gaps_s) == pytest.approx(3 * GUARDED_S / 10 + 0.05 - TOLERANCE_S_MIN, abs=0.001)
 
     run_virtual(story())
 
