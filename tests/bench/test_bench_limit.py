@@ -57,11 +57,11 @@ def calls(*arrivals: tuple[float, int]) -> list[CallRecord]:
     ]
 
 
-def test_the_whole_grid_has_36_cells_of_a_thousand_calls_each() -> None:
+def test_the_whole_grid_has_36_cells_of_two_thousand_calls_each() -> None:
     cells = grid_cells(LIMIT)
     assert len(set(cells)) == 36
-    assert {cell.rate_per_s: cell.measure_s for cell in cells} == {15: 75, 150: 30, 1_000: 20}
-    assert all(cell.rate_per_s * cell.measure_s * 0.955 > 1_000 and cell.learn_s == 30 for cell in cells)
+    assert {cell.rate_per_s: cell.measure_s for cell in cells} == {15: 150, 150: 30, 1_000: 20}
+    assert all(cell.rate_per_s * cell.measure_s * 0.955 > 2_000 and cell.learn_s == 30 for cell in cells)
     assert {cell.rate_per_s for cell in cells if cell.is_quiet} == {15}
 
 

@@ -16,13 +16,13 @@ local SECOND_US, AHEAD_US_MAX, FRESH_WAIT_US, LOWERED_CLOSE_US = 1000000, 800000
 local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 1000000, 1500000, 256, 60000000
 -- core/pace.py
 local MICRO, SECOND_NS = 1000000, 1000000000
-local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 6000000, 2000000, 100000000, 500000
-local GUARD_UP, GUARD_UP_MIN, SLOTS_SINCE_MIN, SPREAD_SHARE = 1.25, 1.1, 8, 0.8
-local GUARD_DOWN, GUARD_DOWN_FAST, GUARD_MARGIN = 4.5e-5, 2e-3, 1.4
+local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 7500000, 2000000, 100000000, 500000
+local GUARD_UP_MIN, GUARD_DOWN, GUARD_DOWN_FAST = 1.1, 4e-5, 2e-3
+local BUDGET_SLOTS, SPREAD_NS_MAX, SPREAD_SHARE = 1000, 50000000, 0.8
 local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 16.0, 2e-4, 0.4, 0.05
 
 local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
-  'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'refused_guard_ns', 'raised_us',
+  'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'proven_guard_ns', 'raised_us',
   'slots_since', 'peak_micro', 'cut_us'}
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 
@@ -64,7 +64,7 @@ local function on_clock(b, guard_ns)
   if not b then
     return {next_us = now_us + FRESH_WAIT_US, closed_until_us = 0, seen_us = now_us, shift_us = 0, reacted_us = 0,
       slots = 0, jobs = 0, refusals = 0, worst_now = 0, worst_before = 0, worst_from_us = now_us, guard_ns = guard_ns,
-      calm_guard_ns = guard_ns, refused_guard_ns = 0, raised_us = 0, slots_since = 0, peak_micro = 0, cut_us = 0,
+      calm_guard_ns = guard_ns, proven_guard_ns = 0, raised_us = 0, slots_since = 0, peak_micro = 0, cut_us = 0,
       suspended = '', rows = {}, refused_us = {}}
   end
   local back_us = max(0, b.seen_us - now_us)
@@ -113,20 +113,21 @@ local function after_slots(b, count, limit)
     if rate_micro(b, limit) < limit then return end
     b.peak_micro, b.cut_us = 0, 0
   end
-  local is_far_beyond = 0 < b.refused_guard_ns and b.refused_guard_ns * GUARD_MARGIN < b.guard_ns
-  local down = is_far_beyond and GUARD_DOWN_FAST or GUARD_DOWN
+  local is_on_trial = 0 < b.proven_guard_ns and b.proven_guard_ns < b.guard_ns
+  local down = is_on_trial and GUARD_DOWN_FAST or GUARD_DOWN
   b.guard_ns = max(GUARD_NS_MIN, floor(b.guard_ns * max(0.5, 1 - down * count)))
 end
 
 local function raise_guard(b, spread_ns)
   local is_new = now_us - b.raised_us > 2 * MICRO
-  local by_rarity = 1 / (1 - math.sqrt(2 / max(SLOTS_SINCE_MIN, b.slots_since)))
-  local guard_ns = floor(b.guard_ns * max(GUARD_UP, by_rarity))
-  if spread_ns > 0 then guard_ns = min(guard_ns, floor(spread_ns / SPREAD_SHARE)) end
-  guard_ns = max(guard_ns, floor(b.guard_ns * GUARD_UP_MIN), b.guard_ns + GUARD_STEP_NS_MIN)
+  local is_confirmed = b.proven_guard_ns > 0 and b.slots_since < BUDGET_SLOTS
+  local least_ns = max(floor(b.guard_ns * GUARD_UP_MIN), b.guard_ns + GUARD_STEP_NS_MIN)
+  local jitter_ns = 2 * b.guard_ns
+  if spread_ns > 0 then jitter_ns = floor(min(spread_ns, SPREAD_NS_MAX) / SPREAD_SHARE) end
+  local guard_ns = min(GUARD_NS_MAX, max(least_ns, floor((b.guard_ns + jitter_ns) / 2)))
   if is_new then b.calm_guard_ns = b.guard_ns end
-  b.refused_guard_ns = b.guard_ns
-  b.guard_ns, b.raised_us, b.slots_since = min(GUARD_NS_MAX, guard_ns), now_us, 0
+  b.proven_guard_ns = is_confirmed and guard_ns or least_ns
+  b.guard_ns, b.raised_us, b.slots_since = guard_ns, now_us, 0
 end
 
 local function cut(b, admitted, limit)
@@ -223,7 +224,7 @@ function commands.refuse(limit, slot, spread_ns, retry_after_us)
   b.refusals, b.refused_us = b.refusals + 1, refused
   if retry_after_us >= 0 then b.closed_until_us = max(b.closed_until_us, now_us + retry_after_us) end
   local reaction, close_us = 0, 0
-  local has_jittered = b.guard_ns * GUARD_UP < GUARD_NS_MAX and b.cut_us == 0 and admitted >= FULL_SHARE * limit / MICRO - 1
+  local has_jittered = b.guard_ns * GUARD_UP_MIN < GUARD_NS_MAX and b.cut_us == 0 and admitted >= FULL_SHARE * limit / MICRO - 1
   local is_news = not has_jittered
   if b.cut_us > 0 then is_news = b.peak_micro <= 2 * admitted * MICRO and admitted * MICRO < b.peak_micro end
   if slot < b.reacted_us and not is_news then

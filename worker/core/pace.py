@@ -4,12 +4,11 @@ Two things can make the API answer 429 to an account that keeps to its limit, an
 
 * **Jitter.** Slots are evenly spaced when calls *leave*; the API counts when they *arrive*. With jitter of J seconds on
   the way, the first of ``limit + 1`` calls may come late and the last one early. So ``limit`` calls are spread over one
-  second *and a guard*. Who knew J would take it as the guard; we learn it. A refusal raises the guard, every slot
-  lowers it by a little, so that it settles where about one call in 5,000 is refused (stochastic approximation of a
-  quantile: Robbins and Monro, 1951). By how much it is raised depends on how rare the refusal was: of evenly spread
-  jitter J, a guard g lets (1 - g/J)² / 2 of the calls be refused; one in n means J = g / (1 - √(2/n)). The spread of
-  the call times bounds that: no jitter exceeds it. Where it was refused last is remembered: a guard that was raised far
-  beyond that (a stalled machine refuses several calls at once, too) comes back soon, and goes on slowly from there.
+  second *and a guard*. Who knew J would take it as the guard; we learn it. Every slot lowers the guard by a little. A
+  refusal raises it, on trial, half of the way to the spread of the call times, which no jitter exceeds. If the next
+  thousand calls hold another refusal, that was right: it is raised again, and stays. If not, it was chance, or a
+  machine that stalled: it comes back soon, to a tenth above where it was refused. So it settles where one call in some
+  thousands is refused (stochastic approximation of a quantile: Robbins and Monro, 1951), from afar within seconds.
 * **A limit lower than configured**, which the vendor need not announce. It shows in what was *admitted* in the second
   before a refused call: jitter refuses a call only behind a full second, a lower limit behind a fuller one. What was
   admitted is then the limit, the *peak* of what is tried. From there the pace follows a cubic curve, as TCP CUBIC does
@@ -29,21 +28,21 @@ MICRO = 1_000_000
 SECOND_NS = 1_000_000_000
 
 #: Before anything was learned: little of the limit, and a jitter that a good line stays below.
-GUARD_NS_FIRST = 6_000_000
+GUARD_NS_FIRST = 7_500_000
 #: An event loop wakes late by a millisecond now and then; no line is better than that.
 GUARD_NS_MIN = 2_000_000
 #: A tenth of the limit; beyond that the limit is lower than configured, whatever the reason.
 GUARD_NS_MAX = 100_000_000
+#: A refusal raises the guard by no less than this.
 GUARD_STEP_NS_MIN = 500_000
-#: A refusal raises the guard by this, by more when it is not rare, by less where the spread of the call times ends.
-GUARD_UP = 1.25
 GUARD_UP_MIN = 1.1
-#: A refusal within so many slots doubles it: √(2/8) is a half.
-SLOTS_SINCE_MIN = 8
-#: Per slot: ln(GUARD_UP) / 5,000; and while the guard is beyond GUARD_MARGIN of where it was refused last.
-GUARD_DOWN = 4.5e-5
+#: Per slot; and as long as a guard that was raised on trial is more than GUARD_UP_MIN of where it was refused.
+GUARD_DOWN = 4e-5
 GUARD_DOWN_FAST = 2e-3
-GUARD_MARGIN = 1.4
+#: Another refusal within so many slots confirms it: that is more than anybody should get.
+BUDGET_SLOTS = 1_000
+#: Answer times vary for reasons of the API's own; no more of their spread than this is taken for jitter.
+SPREAD_NS_MAX = 50_000_000
 #: The spread of the call times is from their tenth to their ninetieth percentile: so much of an even jitter.
 SPREAD_SHARE = 0.8
 
@@ -64,14 +63,14 @@ class Pace:
     """What is known of an account's limit.
 
     ``guard_ns``: how much longer than a second ``limit`` calls take. ``calm_guard_ns``: the guard before the latest
-    series of refusals. ``refused_guard_ns``: the guard at the latest refusal (0: there was none). ``raised_us``: when
-    it was last raised (0: never). ``slots_since``: slots since then.
+    series of refusals. ``proven_guard_ns``: what a guard that was raised on trial comes back to (0: nothing was refused
+    yet). ``raised_us``: when it was last raised (0: never). ``slots_since``: slots since then.
     ``peak_micro``: the limit as a refusal showed it, in force since ``cut_us`` (0: the configured limit is).
     """
 
     guard_ns: int = GUARD_NS_FIRST
     calm_guard_ns: int = GUARD_NS_FIRST
-    refused_guard_ns: int = 0
+    proven_guard_ns: int = 0
     raised_us: int = 0
     slots_since: int = 0
     peak_micro: int = 0
@@ -119,8 +118,8 @@ def after_slots(pace: Pace, count: int, *, limit_micro: int, now_us: int) -> Pac
         if rate_micro(pace, limit_micro=limit_micro, now_us=now_us) < limit_micro:
             return replace(pace, slots_since=pace.slots_since + count)
         pace = replace(pace, peak_micro=0, cut_us=0)
-    is_far_beyond = 0 < pace.refused_guard_ns * GUARD_MARGIN < pace.guard_ns
-    down = GUARD_DOWN_FAST if is_far_beyond else GUARD_DOWN
+    is_on_trial = 0 < pace.proven_guard_ns < pace.guard_ns
+    down = GUARD_DOWN_FAST if is_on_trial else GUARD_DOWN
     guard_ns = math.floor(pace.guard_ns * max(0.5, 1 - down * count))
     return replace(pace, guard_ns=max(GUARD_NS_MIN, guard_ns), slots_since=pace.slots_since + count)
 
@@ -130,7 +129,7 @@ def is_jitter(pace: Pace, admitted: int, *, limit_micro: int) -> bool:
 
     Nothing is jitter any more once the guard is nearly all that it may become.
     """
-    can_grow = pace.guard_ns * GUARD_UP < GUARD_NS_MAX
+    can_grow = pace.guard_ns * GUARD_UP_MIN < GUARD_NS_MAX
     return can_grow and not pace.is_lowered and admitted >= FULL_SHARE * limit_micro / MICRO - 1
 
 
@@ -145,16 +144,15 @@ def is_sharper(pace: Pace, admitted: int) -> bool:
 def raise_guard(pace: Pace, *, spread_ns: int, now_us: int) -> Pace:
     """After a refusal that jitter explains; ``spread_ns``: spread of the call times (0: not known)."""
     is_new = now_us - pace.raised_us > 2 * MICRO
-    by_rarity = 1 / (1 - math.sqrt(2 / max(SLOTS_SINCE_MIN, pace.slots_since)))
-    guard_ns = math.floor(pace.guard_ns * max(GUARD_UP, by_rarity))
-    if spread_ns > 0:
-        guard_ns = min(guard_ns, math.floor(spread_ns / SPREAD_SHARE))
-    guard_ns = max(guard_ns, math.floor(pace.guard_ns * GUARD_UP_MIN), pace.guard_ns + GUARD_STEP_NS_MIN)
+    is_confirmed = pace.proven_guard_ns > 0 and pace.slots_since < BUDGET_SLOTS
+    least_ns = max(math.floor(pace.guard_ns * GUARD_UP_MIN), pace.guard_ns + GUARD_STEP_NS_MIN)
+    jitter_ns = math.floor(min(spread_ns, SPREAD_NS_MAX) / SPREAD_SHARE) if spread_ns > 0 else 2 * pace.guard_ns
+    guard_ns = min(GUARD_NS_MAX, max(least_ns, (pace.guard_ns + jitter_ns) // 2))
     return replace(
         pace,
-        guard_ns=min(GUARD_NS_MAX, guard_ns),
+        guard_ns=guard_ns,
         calm_guard_ns=pace.guard_ns if is_new else pace.calm_guard_ns,
-        refused_guard_ns=pace.guard_ns,
+        proven_guard_ns=guard_ns if is_confirmed else least_ns,
         raised_us=now_us,
         slots_since=0,
     )

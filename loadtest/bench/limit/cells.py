@@ -17,7 +17,7 @@ from loadtest.bench.limit.options import (
 from loadtest.rivals.catalogue import rival_named
 from loadtest.simulator.limit import Window
 
-CALLS_MIN = 1_000
+CALLS_MIN = 2_000
 CALLS_SPARE_SHARE = 0.125
 FAST_RATE_PER_S = 500
 MEASURE_S_MIN, MEASURE_S_MIN_FAST = 30, 20
