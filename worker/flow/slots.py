@@ -14,11 +14,9 @@ ASK_AGAIN_S_MIN = 0.005
 ASK_AGAIN_S_MAX = 5.0
 AWAY_WAIT_S = 0.25
 #: A slot is a promise about when a call leaves. One that was missed by more than an interval, and by more than this,
-#: is not made up for: its call would take the place of the next one.
+#: is not made up for: its call would take the place of the next one. Where many slots lie within the guard, one that
+#: was missed by more than the guard: calls that pile up behind a stall would be refused a second later.
 LATE_S_MAX = 0.005
-#: Where many calls leave within the guard, lateness moves a few of them from one window into the next, and the guard
-#: learns how many; to drop them would cost more. Only what a stalled process comes back to is dropped.
-LATE_AMONG_MANY_S_MAX = 0.02
 #: A slot nearer than this is now: the event loop's timers do not tell finer.
 TIMER_S = 0.0005
 #: Of the guard, what our own lateness may use up; the rest is for the way to the API. But no less than an event loop
@@ -174,7 +172,8 @@ class SlotRow:
         return slot
 
     def _is_missed(self, slot: Slot) -> bool:
-        late_s_max = LATE_AMONG_MANY_S_MAX if slot.is_among_many else max(LATE_S_MAX, slot.slots.interval_s)
+        most_s = slot.slots.state.guard_s if slot.is_among_many else slot.slots.interval_s
+        late_s_max = max(LATE_S_MAX, most_s)
         return self._monotonic() - slot.at_s > late_s_max
 
     async def _reserve(self, count: int, *, is_probe: bool = False) -> Slots | None:

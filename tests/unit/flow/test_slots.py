@@ -84,7 +84,9 @@ def test_a_slot_put_back_is_the_next_one() -> None:
     run_virtual(story())
 
 
-@pytest.mark.parametrize(("limit_per_s", "late_s_max"), [(1000, 0.02), (100, GUARDED_S / 100), (15, 0.067)])
+@pytest.mark.parametrize(
+    ("limit_per_s", "late_s_max"), [(1000, GUARD_NS_FIRST / 1e9), (100, GUARDED_S / 100), (15, 0.067)]
+)
 def test_slots_that_passed_by_too_much_are_skipped(limit_per_s: float, late_s_max: float) -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
