@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -29,6 +30,7 @@ from worker.adapters.prometheus import Metrics
 from worker.adapters.rabbitmq import RabbitBroker
 from worker.adapters.rabbitmq_connection import BrokerAddress
 from worker.adapters.redis_connection import redis_client, require_redis
+from worker.adapters.redis_journal import RedisJournal
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.adapters.redis_presence import Presence
 from worker.core.accounts import Account, Credentials
@@ -50,6 +52,8 @@ TELL_S_MAX = 5.0
 #: Connections opened before the first slot: enough for the calls of a second at the usual answer time.
 CONNECTIONS_AHEAD_MAX = 16
 LOOP_LAG_LOOK_S = 0.5
+#: From a claim to its call, and from the answer to its record, no more than this may pass in a worker that lives.
+JOURNAL_SLACK_S = 10.0
 #: New objects between two collections: a job makes some hundred, nearly all of which die without the collector.
 GC_THRESHOLD = 20_000
 
@@ -95,6 +99,15 @@ async def run_worker(settings: Settings) -> int:
             monotonic=time.monotonic,
             on_failure=stop.fail,
         )
+        journal = RedisJournal(
+            redis=redis,
+            keep_s=settings.deduplication_s,
+            call_s_max=settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S,
+            monotonic=time.monotonic,
+            observe=observe,
+            on_failure=stop.fail,
+        )
+        stack.push_async_callback(journal.close)
         api = build_api(settings)
         stack.push_async_callback(api.aclose)
         media = MediaFetcher(
@@ -107,6 +120,8 @@ async def run_worker(settings: Settings) -> int:
             broker=broker,
             api=api,
             media=media,
+            journal=journal,
+            process=secrets.token_hex(6),
             rules=Rules(region=settings.region, attempts_max=settings.attempts_max),
             observe=observe,
             monotonic=time.monotonic,

@@ -22,9 +22,11 @@ from worker.flow.observations import (
     Consuming,
     DrainEnded,
     DrainStarted,
+    DuplicateSuppressed,
     JobFinished,
     JobReceived,
     JobRequeued,
+    JournalAnswered,
     LimiterAnswered,
     Observation,
     Operation,
@@ -54,13 +56,15 @@ class Metrics(Series):
         """Export ``count()`` as the number of accounts that are wanted and not started."""
         self.accounts_not_started.set_function(count)
 
-    def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912 - one line per kind of observation
+    def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912, PLR0915 - one line per kind of observation
         """Take in what the flow tells."""
         match seen:
             case JobReceived(account, redelivered):
                 self.of(self.jobs_received, account, "true" if redelivered else "false").inc()
             case JobFinished():
                 self._job_finished(seen)
+            case DuplicateSuppressed(account, source):
+                self.of(self.duplicates_suppressed, account, source).inc()
             case JobRequeued(account, reason):
                 self.of(self.jobs_requeued, account, reason).inc()
             case CallFinished():
@@ -70,6 +74,10 @@ class Metrics(Series):
                 self.slot_late.observe(late_s)
             case LimiterAnswered():
                 self._limiter_answered(seen)
+            case JournalAnswered(duration_s, away_because):
+                self.journal_duration.observe(duration_s)
+                if away_because is not None:
+                    self.journal_failures.inc()
             case AccountSuspended(account, because):
                 self.of(self.account_suspended, account, because).set(1)
             case AccountResumed(account):

@@ -21,7 +21,7 @@ from worker.core.delivery import Lane
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.core.topology import jobs_queue
-from worker.flow.observations import CallResult, Operation, Role
+from worker.flow.observations import CallResult, DuplicateSource, Operation, Role
 
 _CALL_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 _STORE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2)
@@ -49,6 +49,7 @@ class Series:
         self._declare_jobs()
         self._declare_calls()
         self._declare_limiter()
+        self._declare_journal()
         self._declare_broker()
         self._declare_runtime(version)
         self._create_at_zero()
@@ -168,6 +169,19 @@ class Series:
             "ratelimit_mode", "1 for the mode in force: shared, or stopped while the store is away.", ("mode",)
         )
 
+    def _declare_journal(self) -> None:
+        self.journal_duration = self._histogram(
+            "journal_duration_seconds", "Time that the journal took to answer a group of commands.", _STORE_S
+        )
+        self.journal_failures = self._counter(
+            "journal_failures_total", "Groups of commands that the journal did not answer; each is repeated."
+        )
+        self.duplicates_suppressed = self._counter(
+            "duplicates_suppressed_total",
+            "Jobs that came again after their end was told, and were not called for.",
+            ("account", "source"),
+        )
+
     def _declare_broker(self) -> None:
         self.broker_connected = self._gauge("broker_connected", "1 while connected, by connection.", ("role",))
         self.broker_blocked = self._gauge(
@@ -194,7 +208,7 @@ class Series:
         self.surprises = self._counter("surprises_total", "Bugs that were caught; the log has the traceback.")
         Info("mms_build", "The running version.", registry=self.registry).info({"version": version})
 
-    def _create_account_at_zero(self, account: str) -> None:
+    def _create_account_at_zero(self, account: str) -> None:  # noqa: C901 - one line per label
         for redelivered in ("true", "false"):
             self.jobs_received.labels(account, redelivered)
         for end in End:
@@ -210,6 +224,8 @@ class Series:
             self.account_suspended.labels(account, because)
         for lane in Lane:
             self.consumer_active.labels(jobs_queue(account, lane))
+        for source in DuplicateSource:
+            self.duplicates_suppressed.labels(account, source)
         self.low_balance.labels(account)
         for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
             gauge.labels(account)

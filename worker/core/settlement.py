@@ -34,6 +34,8 @@ class End(enum.StrEnum):
     EXPIRED = "expired"
     DEAD = "dead"
     IN_DOUBT = "in_doubt"
+    DUPLICATE = "duplicate"
+    """It had ended before: published twice, or handed out again after its end was told."""
 
 
 class RequeueReason(enum.StrEnum):
@@ -44,6 +46,8 @@ class RequeueReason(enum.StrEnum):
     MEDIA = "media"
     SUSPENDED = "suspended"
     HELD_LONG = "held_long"
+    CLAIMED = "claimed"
+    """Another delivery of the job has the claim to call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ def tells_of_a_call(settlement: Settlement) -> bool:
 
 #: A throttled job whose answer named no time waits this long; by then the account's slots are closed anyway.
 THROTTLED_WAIT_S = 1.0
+#: What another delivery has the claim to is looked at again after this.
+CLAIMED_WAIT_S = 5.0
 #: A job that met a suspended account comes back after this; the account itself is probed on its own.
 SUSPENDED_WAIT_S = 15.0
 
@@ -180,6 +186,11 @@ def expire(delivery: Delivery, job: Job, *, now: Moment) -> Finished:
     """``expires_at`` passed before the job could leave."""
     more = {"expires_at": timestamp(job.expires_at) if job.expires_at else None}
     return _finished(End.EXPIRED, EventType.EXPIRED, delivery, job, attempt=delivery.attempts, now=now, more=more)
+
+
+def duplicate(job_id: str | None) -> Finished:
+    """Its end is told elsewhere: there is nothing to say."""
+    return Finished(End.DUPLICATE, (), job_id)
 
 
 def has_expired(job: Job, at: datetime) -> bool:

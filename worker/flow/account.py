@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from worker.core.batch import CallContent
 from worker.core.delivery import Delivery, Lane
 from worker.core.job import Job, MediaUrl, Rejected
 from worker.core.outcome import Accepted, Suspended, SuspendedBecause, Throttled
@@ -23,7 +22,7 @@ from worker.flow.intake import Intake
 from worker.flow.lane import Batch, Lanes, ReadyJob
 from worker.flow.observations import Observer, SlotTaken
 from worker.flow.pipeline import Pipeline
-from worker.flow.ports import Broker, Limiter, Monotonic
+from worker.flow.ports import Broker, JournalAway, Limiter, Monotonic
 from worker.flow.slots import Slot, SlotRow
 from worker.flow.suspension import ELSEWHERE, Suspension
 from worker.flow.tasks import Tasks
@@ -31,6 +30,10 @@ from worker.flow.tasks import Tasks
 #: How often jobs that have waited here too long are looked for, and how soon they may come back.
 SWEEP_S = 5.0
 HELD_LONG_WAIT_S = 1.0
+#: A slot for which nothing could be claimed, since the journal does not answer, holds its call's place so long.
+JOURNAL_AWAY_WAIT_S = 0.25
+#: A claim older than this is not used any more: far less than what makes others take its worker for dead.
+CLAIM_GOOD_S = 2.0
 #: How much of the running mean of jobs per call the newest call makes up.
 NEWEST_CALL_WEIGHT = 0.25
 
@@ -101,6 +104,8 @@ class AccountSender:
         self._jobs_per_call = 1.0
         self._room = asyncio.Semaphore(limits.calls_max)
         self._is_draining = False
+        #: What is claimed and has not left; while it waits for another slot, its claim is kept.
+        self._waiting_claimed: set[ReadyJob] = set()
         self._loops = Tasks(on_failure)
         self._jobs = Tasks(on_failure)
         self._intake = Intake(
@@ -154,6 +159,7 @@ class AccountSender:
         """After ``stop``: give back the slots, and tell the broker to send no more."""
         await self._loops.cancel()
         await self._slots.give_back()
+        await self._release_waiting()
         await self._broker.pause(self.account)
 
     async def finish(self, limit_s: float) -> bool:
@@ -180,7 +186,7 @@ class AccountSender:
             case Rejected():
                 self._settle(self._pipeline.reject(delivery, decoded), [delivery])
             case Job() if self._pipeline.has_expired(decoded):
-                self._settle(self._pipeline.expire([(delivery, decoded)]), [delivery])
+                self._settle(self._pipeline.expire(delivery, decoded), [delivery])
             case Job(media=Picture() as picture):
                 self._put(delivery, decoded, picture)
             case Job(media=MediaUrl() as media) if (kept := self._pipeline.kept_picture(media)) is not None:
@@ -200,7 +206,7 @@ class AccountSender:
             await self._settling(self._pipeline.without_picture(delivery, job, fetched), [delivery])
 
     def _put(self, delivery: Delivery, job: Job, picture: Picture) -> None:
-        self._lanes.put(ReadyJob(delivery, job, CallContent(job.subject, job.text, picture)))
+        self._lanes.put(self._pipeline.ready(delivery, job, picture))
 
     # --- Pacing ------------------------------------------------------------------------------------------
 
@@ -218,33 +224,88 @@ class AccountSender:
                 await self._slots.give_back()
 
     async def _use_slot(self) -> bool:
-        """Wait for a slot and let the next jobs leave in it; False when nothing left."""
-        slot = await self._slots.take(wanted=self._lanes.calls_waiting)
+        """Wait for a slot and let the next jobs leave in it; False when nothing will."""
+        slot = await self._slots.take(wanted=self._lanes.calls_waiting, lead_s=self._pipeline.lead_s)
         if slot is None:
             return False
-        is_going = self._suspension.is_open and self._broker.can_publish
-        batch = self._next_batch() if is_going else None
+        batch = self._next_batch() if self._may_leave else None
         if batch is None:
             self._slots.put_back()
             return False
-        self._jobs_per_call += (len(batch.jobs) - self._jobs_per_call) * NEWEST_CALL_WEIGHT
-        self._jobs.start(self._call(batch, slot))
+        self._jobs.start(self._leave(batch, slot))
         return True
 
+    @property
+    def _may_leave(self) -> bool:
+        return self._suspension.is_open and self._broker.can_publish and not self._is_draining
+
     def _next_batch(self) -> Batch | None:
-        """The next jobs that may still leave."""
+        """The next jobs that are still ours."""
         while (batch := self._lanes.take()) is not None:
-            # What is not ours any more has been, or will be, handed out again: its connection is gone.
-            ours = [ready for ready in batch.jobs if self._broker.is_ours(ready.delivery)]
-            going = [ready for ready in ours if not self._pipeline.has_expired(ready.job)]
-            if len(going) == len(batch.jobs):
-                return batch
-            self._intake.done_with(ready.delivery for ready in set(batch.jobs) - set(ours))
-            if expired := [(ready.delivery, ready.job) for ready in ours if ready not in going]:
-                self._settle(self._pipeline.expire(expired), [delivery for delivery, _ in expired])
-            if going:
-                return Batch(tuple(going))
+            if ours := self._still_ours(batch.jobs):
+                return batch if len(ours) == len(batch.jobs) else Batch(ours)
         return None
+
+    def _still_ours(self, jobs: Sequence[ReadyJob]) -> tuple[ReadyJob, ...]:
+        """Without those that have been, or will be, handed out again, since their connection is gone."""
+        ours = tuple(ready for ready in jobs if self._broker.is_ours(ready.delivery))
+        if len(ours) < len(jobs):
+            self._intake.done_with(ready.delivery for ready in set(jobs) - set(ours))
+        return ours
+
+    # --- Leaving -----------------------------------------------------------------------------------------
+
+    async def _leave(self, batch: Batch, slot: Slot) -> None:
+        """Claim the jobs, wait for the slot's moment, and call; what does not leave waits again, with its claim."""
+        asked_at_s = self._monotonic()
+        going = await self._claimed(batch)
+        if going and await self._slots.moment(slot) and self._monotonic() - asked_at_s <= CLAIM_GOOD_S:
+            going = await self._still_ours_of(going)
+        elif going:
+            self._lanes.put_first(going.jobs)
+            going = None
+        if going and not self._may_leave:
+            self._lanes.put_first(going.jobs)
+            going = None
+        if going:
+            self._jobs_per_call += (len(going.jobs) - self._jobs_per_call) * NEWEST_CALL_WEIGHT
+            self._waiting_claimed.difference_update(going.jobs)
+            await self._call(going, slot)
+        else:
+            self._room.release()
+            if self._is_draining:
+                await self._release_waiting()
+
+    async def _claimed(self, batch: Batch | None) -> Batch | None:
+        """Those of the jobs, or of the next ones, that may be called for."""
+        while batch is not None:
+            claims = await self._pipeline.claim(batch.jobs)
+            if isinstance(claims, JournalAway):
+                self._lanes.put_first(batch.jobs)
+                await asyncio.sleep(JOURNAL_AWAY_WAIT_S)
+                return None
+            self._waiting_claimed.update(claims.going)
+            if claims.others:
+                self._settle(self._pipeline.settle(claims.others), [other.delivery for other in claims.others])
+            if claims.going:
+                return Batch(claims.going)
+            batch = self._next_batch()
+        return None
+
+    async def _still_ours_of(self, batch: Batch) -> Batch | None:
+        """Without the jobs whose connection is gone; their claims are let go for whoever is handed them now."""
+        ours = self._still_ours(batch.jobs)
+        if gone := set(batch.jobs) - set(ours):
+            self._waiting_claimed -= gone
+            await self._pipeline.release(tuple(gone))
+        return Batch(ours) if ours else None
+
+    async def _release_waiting(self) -> None:
+        """Let go of the claims of jobs that will not leave from here."""
+        claimed = tuple(self._waiting_claimed)
+        self._waiting_claimed.clear()
+        if claimed:
+            await self._pipeline.release(claimed)
 
     # --- Calling -----------------------------------------------------------------------------------------
 
@@ -330,7 +391,6 @@ class AccountSender:
 
     async def _put_back_received_before(self, before_s: float, reason: RequeueReason, wait_s: float) -> None:
         jobs = list(self._lanes.take_older_than(before_s))
-        ours = [ready for ready in jobs if self._broker.is_ours(ready.delivery)]
-        self._intake.done_with(ready.delivery for ready in set(jobs) - set(ours))
-        if ours:
+        self._waiting_claimed.difference_update(jobs)
+        if ours := self._still_ours(jobs):
             self._settle(self._pipeline.put_back(ours, reason, wait_s), [ready.delivery for ready in ours])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from worker.core.batch import CallContent, leaving_together
 from worker.core.delivery import Delivery, Lane
 from worker.core.job import Job
+from worker.core.journal import Claim
 
 #: So many calls in a row are led by urgent jobs while bulk jobs wait; then a bulk job leads one. A fifth of the calls
 #: is what an endless stream of urgent jobs leaves to a campaign, and an urgent job waits for one call at most because
@@ -24,11 +25,12 @@ URGENT_IN_A_ROW_MAX = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadyJob:
-    """A decoded job with everything at hand that its call needs."""
+    """A decoded job with everything at hand that its call needs; ``claim``: what it asks the journal for before."""
 
     delivery: Delivery
     job: Job
     content: CallContent
+    claim: Claim
 
     @property
     def to(self) -> tuple[str, ...]:
@@ -107,6 +109,13 @@ class Lanes:
         self._arrived[lane][ready] = alike
         self._recipients += len(ready.job.to)
         self._filled.set()
+
+    def put_first(self, jobs: Sequence[ReadyJob]) -> None:
+        """Add jobs that were taken out and did not leave in front of the others, in their order."""
+        for ready in reversed(jobs):
+            self.put(ready)
+            self._arrived[ready.delivery.lane].move_to_end(ready, last=False)
+            self._alike[ready.content].by_lane[ready.delivery.lane].move_to_end(ready, last=False)
 
     def take(self) -> Batch | None:
         """Take out the jobs that leave in the next call, or None when none waits."""

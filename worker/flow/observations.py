@@ -30,6 +30,13 @@ class CallResult(enum.StrEnum):
     IN_DOUBT = "in_doubt"
 
 
+class DuplicateSource(enum.StrEnum):
+    """How a job that had ended came again."""
+
+    REDELIVERY = "redelivery"
+    PUBLISH = "publish"
+
+
 class Role(enum.StrEnum):
     """What a connection to the broker is for."""
 
@@ -55,6 +62,14 @@ class JobFinished:
     recipients_refused: int
     job_id: str | None
     why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateSuppressed:
+    """A job that had ended already came again, and was not called for."""
+
+    account: str
+    source: DuplicateSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +114,14 @@ class LimiterAnswered:
     duration_s: float
     away_because: str | None
     state: LimiterState | None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalAnswered:
+    """A group of commands to the journal; ``away_because`` is None when it did answer."""
+
+    duration_s: float
+    away_because: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +236,11 @@ Observation = (
     JobReceived
     | JobFinished
     | JobRequeued
+    | DuplicateSuppressed
     | CallFinished
     | SlotTaken
     | LimiterAnswered
+    | JournalAnswered
     | AccountSuspended
     | AccountResumed
     | AccountServed

@@ -3,9 +3,11 @@
 1. **Decode.** What is not a valid job is dead-lettered with every reason.
 2. **Prepare.** An expired job is told; a picture that is named by URL is fetched.
 3. **Wait** in the account's lane for a slot (``account.py`` takes it from there and comes back with the slot).
-4. **Call** the API for all jobs that leave in this slot together, and **classify** what came back.
-5. **Settle** each of them on its own: publish what the settlement says, each message confirmed, then acknowledge. In
-   this order: a crash in between repeats a message, and never loses the job (``settling.py``).
+4. **Claim** in the journal the jobs that are to leave in this slot together (``claims.py``), **call** the API for them,
+   and **classify** what came back.
+5. **Settle** each of them on its own: write its end into the journal, publish what the settlement says, each message
+   confirmed, then acknowledge. In this order: a crash in between repeats a message, and neither loses the job nor calls
+   for it again (``settling.py``).
 
 A surprise while the job is read makes it a dead letter, while its picture is fetched it spends an attempt, and from
 the call on it leaves the job in doubt. Each way the job is settled like any other, so that a message which trips a bug
@@ -16,11 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
+from worker.core.batch import CallContent
 from worker.core.delivery import Delivery
 from worker.core.job import Job, MediaUrl, Rejected, decode
 from worker.core.outcome import (
@@ -49,11 +52,15 @@ from worker.core.settlement import (
     reject,
     try_again,
 )
+from worker.flow.claims import Claimant, Claims
 from worker.flow.lane import Batch, ReadyJob
 from worker.flow.observations import CallFinished, CallResult, JobReceived, Observer, Operation, Surprise
 from worker.flow.pictures import Pictures
-from worker.flow.ports import Api, Broker, Media, MediaRefused, MediaUnavailable, Monotonic
+from worker.flow.ports import Api, Broker, Journal, JournalAway, Media, MediaRefused, MediaUnavailable, Monotonic
 from worker.flow.settling import Settler, Settling
+
+#: While the journal is away, it is asked again after this.
+CLAIM_AGAIN_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +80,16 @@ class Pipeline:
         broker: Broker,
         api: Api,
         media: Media,
+        journal: Journal,
+        process: str,
         rules: Rules,
         observe: Observer,
         monotonic: Monotonic,
         wall_clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
     ) -> None:
+        """``process``: this one's name among all that ever were."""
+        self._broker = broker
         self._api = api
         self._media = media
         self._rules = rules
@@ -87,7 +98,15 @@ class Pipeline:
         self._wall_clock = wall_clock
         self._chance = chance
         self._pictures = Pictures()
-        self._settler = Settler(broker=broker, observe=observe, wall_clock=wall_clock)
+        self._settler = Settler(broker=broker, journal=journal, observe=observe, wall_clock=wall_clock)
+        self._claimant = Claimant(
+            journal=journal,
+            process=process,
+            attempts_max=rules.attempts_max,
+            now=self._now,
+            observe=observe,
+            monotonic=monotonic,
+        )
 
     # 1 and 2 -------------------------------------------------------------------------------------------
 
@@ -136,13 +155,41 @@ class Pipeline:
                 )
             case _:
                 assert_never(fault)
-        await self._settler.settle([Settling(delivery, job, settlement)])
+        await self._end_without_call(delivery, job, settlement)
+
+    def ready(self, delivery: Delivery, job: Job, picture: Picture) -> ReadyJob:
+        """The job with everything at hand that its call needs."""
+        content = CallContent(job.subject, job.text, picture)
+        return ReadyJob(delivery, job, content, self._claimant.claim_of(delivery, job))
 
     def has_expired(self, job: Job) -> bool:
         """Whether the job must not leave any more."""
         return has_expired(job, self._wall_clock())
 
     # 4 -------------------------------------------------------------------------------------------------
+
+    @property
+    def lead_s(self) -> float:
+        """How long before a slot the jobs that are to leave in it are claimed."""
+        return self._claimant.lead_s
+
+    async def claim(self, jobs: Sequence[ReadyJob]) -> Claims | JournalAway:
+        """Claim jobs of one account. Expired ones are not called for, once they are claimed."""
+        claims = await self._claimant.claim(jobs)
+        if isinstance(claims, JournalAway):
+            return claims
+        expired = [ready for ready in claims.going if self.has_expired(ready.job)]
+        if not expired:
+            return claims
+        ends = (
+            Settling(ready.delivery, ready.job, expire(ready.delivery, ready.job, now=self._now()), claim=ready.claim)
+            for ready in expired
+        )
+        return Claims(tuple(ready for ready in claims.going if ready not in expired), (*claims.others, *ends))
+
+    async def release(self, jobs: Sequence[ReadyJob]) -> None:
+        """Let go of the claims of jobs that did not leave."""
+        await self._claimant.release(jobs)
 
     async def call(self, batch: Batch) -> Outcome:
         """Make the call and say what came of it. Cancelled on the way, it is in doubt."""
@@ -197,33 +244,50 @@ class Pipeline:
         """Settle a delivery that is not a valid job."""
         await self._settler.settle([Settling(delivery, None, reject(delivery, rejected, now=self._now()))])
 
-    async def expire(self, jobs: Iterable[tuple[Delivery, Job]]) -> None:
-        """Settle jobs whose time has passed."""
-        await self._settler.settle(
-            Settling(delivery, job, expire(delivery, job, now=self._now())) for delivery, job in jobs
-        )
+    async def expire(self, delivery: Delivery, job: Job) -> None:
+        """Settle a job whose time has passed."""
+        await self._end_without_call(delivery, job, expire(delivery, job, now=self._now()))
+
+    async def settle(self, settlings: Sequence[Settling]) -> None:
+        """Settle what may not be called for."""
+        await self._settler.settle(settlings)
 
     async def put_back(self, jobs: Iterable[ReadyJob], reason: RequeueReason, wait_s: float) -> None:
         """Settle jobs that cannot leave from here now."""
         await self._settler.settle(
-            Settling(ready.delivery, ready.job, put_back(ready.delivery, ready.job, reason, wait_s)) for ready in jobs
+            Settling(
+                ready.delivery,
+                ready.job,
+                put_back(ready.delivery, ready.job, reason, wait_s),
+                claim=ready.claim,
+            )
+            for ready in jobs
         )
 
     async def conclude(self, batch: Batch, outcome: Outcome) -> None:
         """Settle each job after the call that carried it."""
-        await self._settler.settle(
-            Settling(ready.delivery, ready.job, self._after_call(ready, outcome), outcome) for ready in batch.jobs
-        )
+        await self._settler.settle(self._after_call(ready, outcome) for ready in batch.jobs)
 
-    def _after_call(self, ready: ReadyJob, outcome: Outcome) -> Settlement:
+    def _after_call(self, ready: ReadyJob, outcome: Outcome) -> Settling:
         """What becomes of one job of the call; a bug that it trips must not touch the others."""
         delivery, job = ready.delivery, ready.job
         try:
             of_job = share(outcome, job.to)
-            return after_call(delivery, job, of_job, attempts_max=self._rules.attempts_max, now=self._now())
+            settlement = after_call(delivery, job, of_job, attempts_max=self._rules.attempts_max, now=self._now())
         except Exception as error:  # noqa: BLE001 - the one place where surprises after the call end
             self._observe(Surprise("conclude", error))
-            return hold_in_doubt(delivery, job, f"internal error: {type(error).__name__}", now=self._now())
+            of_job = InDoubt(f"internal error: {type(error).__name__}")
+            settlement = hold_in_doubt(delivery, job, of_job.why, now=self._now())
+        return Settling(delivery, job, settlement, of_job, ready.claim)
+
+    async def _end_without_call(self, delivery: Delivery, job: Job, settlement: Settlement) -> None:
+        """Settle a job that will not be called for, unless it has ended, or may have left, before."""
+        claim = self._claimant.claim_of(delivery, job)
+        while isinstance(instead := await self._claimant.claim_one(delivery, job, claim), JournalAway):
+            await asyncio.sleep(CLAIM_AGAIN_S)
+            if not self._broker.is_ours(delivery):
+                return
+        await self._settler.settle([instead or Settling(delivery, job, settlement, claim=claim)])
 
     def _now(self) -> Moment:
         return Moment(at=self._wall_clock(), chance=self._chance())

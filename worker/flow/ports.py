@@ -7,13 +7,14 @@ Expected failures are values here. Anything an adapter raises beyond what is doc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
 from worker.core.delivery import Delivery, Publication
+from worker.core.journal import Claim, Record, Told, Verdict
 from worker.core.outcome import Reply
 from worker.core.picture import Picture
 
@@ -167,6 +168,37 @@ class Limiter(Protocol):
 
     def on_news(self, account: str, listener: Callable[[], None]) -> None:
         """Have ``listener`` called when promised slots of ``account`` became worthless: closed, or suspended."""
+
+
+# --- Journal ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim came to, and the job's record as it is now."""
+
+    verdict: Verdict
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class JournalAway:
+    """The journal does not answer. What was asked may have been done all the same; it may be asked again."""
+
+    why: str
+
+
+class Journal(Protocol):
+    """Remembers what was called for, shared by all workers: who has the claim, and how it ended."""
+
+    async def claim(self, account: str, claims: Sequence[Claim]) -> list[Claimed] | JournalAway:
+        """Claim each, before its call; the answers are in the same order."""
+
+    async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
+        """Write down what came of each claim, before it is told; False where it was somebody else's meanwhile."""
+
+    def tell(self, account: str, ends: Iterable[Told]) -> None:
+        """These ends are told, and their deliveries acknowledged: no more than that is kept. Never fails."""
 
 
 # --- API -------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""Settling deliveries: publish what each settlement says, every message confirmed, then acknowledge.
+"""Settling deliveries: write the end down, tell it, acknowledge.
 
-In this order: a crash in between repeats a message, and never loses the job. Many are settled at once after a call
-that carried many. Their first messages are written together; from there each goes its own way, so that the trouble
-of one holds up none of the others.
+The end is written into the journal, what the settlement says is published, every message confirmed, and only then the
+delivery is acknowledged. In this order: a crash in between repeats a message, and neither loses the job nor calls for
+it again. Many are settled at once after a call that carried many. Their first messages are written together; from
+there each goes its own way, so that the trouble of one holds up none of the others.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ from typing import assert_never
 
 from worker.core.delivery import Delivery
 from worker.core.job import Job
-from worker.core.outcome import Accepted, Outcome, Refused
-from worker.core.settlement import Finished, Requeued, Settlement, tells_of_a_call
+from worker.core.journal import RELEASED, Claim, Told
+from worker.core.outcome import JobOutcome, RefusedJob, Sent
+from worker.core.retold import record_of
+from worker.core.settlement import Finished, Requeued, Settlement, duplicate, tells_of_a_call
 from worker.flow.observations import JobFinished, JobRequeued, Observer
-from worker.flow.ports import Broker, PublishFailed
+from worker.flow.ports import Broker, Journal, JournalAway, PublishFailed
 
 #: Between two tries to publish while the broker is away.
 PUBLISH_AGAIN_S = 0.2
+#: While the journal is away, an end is tried to be written so often and at this distance.
+RECORD_TRIES_MAX = 20
+RECORD_AGAIN_S = 0.1
 #: So many are settled in one turn of the event loop: about 4 ms.
 TOGETHER_MAX = 64
 
@@ -33,14 +39,17 @@ TOGETHER_MAX = 64
 class Settling:
     """One delivery on its way to be settled.
 
-    ``job`` is None when it could not be read, ``outcome`` when there was no call. ``confirmed``: how many of the
-    settlement's publications the broker has confirmed.
+    ``job`` is None when it could not be read, ``outcome`` (of this job) when there was no call, ``claim`` when it has
+    none: then the journal is not told. ``is_recorded``: the journal knows the settlement. ``confirmed``: how many of
+    the settlement's publications the broker has confirmed.
     """
 
     delivery: Delivery
     job: Job | None
     settlement: Settlement
-    outcome: Outcome | None = None
+    outcome: JobOutcome | None = None
+    claim: Claim | None = None
+    is_recorded: bool = False
     confirmed: int = 0
 
     @property
@@ -52,8 +61,11 @@ class Settling:
 class Settler:
     """Publishes, acknowledges and tells whoever watches, for one process and all accounts."""
 
-    def __init__(self, *, broker: Broker, observe: Observer, wall_clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, broker: Broker, journal: Journal, observe: Observer, wall_clock: Callable[[], datetime]
+    ) -> None:
         self._broker = broker
+        self._journal = journal
         self._observe = observe
         self._wall_clock = wall_clock
 
@@ -76,7 +88,8 @@ class Settler:
 
         while True:
             next_ones = list(islice(coming, TOGETHER_MAX))
-            due = [settling for settling in (*again, *next_ones) if self._is_worth_telling(settling)]
+            to_tell = await self._written_down(next_ones)
+            due = [settling for settling in (*again, *to_tell) if self._is_worth_telling(settling)]
             for settling, confirm in zip(due, self._publish_next_of(due), strict=True):
                 confirm.add_done_callback(partial(note, settling))
             waiting += len(due)
@@ -101,6 +114,43 @@ class Settler:
                     again.append(settling)
         await asyncio.gather(*persisting)
 
+    async def _written_down(self, settlings: Sequence[Settling]) -> list[Settling]:
+        """Those that are to be told, once their ends are in the journal; where there is nothing to say, that is all."""
+        await self._record(settlings)
+        for settling in settlings:
+            if settling.is_told:
+                await self._acknowledge(settling)
+        return [settling for settling in settlings if not settling.is_told]
+
+    async def _record(self, settlings: Sequence[Settling]) -> None:
+        """Write the ends into the journal. Those of one account; while it is away, not for long: to tell comes first.
+
+        What could not be written is known to the journal once it is told (``_acknowledge``).
+        """
+        unrecorded = [
+            (settling, settling.claim) for settling in settlings if settling.claim and not settling.is_recorded
+        ]
+        if not unrecorded:
+            return
+        outcomes = [
+            (claim, record_of(settling.settlement, settling.outcome, claim.fingerprint))
+            for settling, claim in unrecorded
+        ]
+        for _ in range(RECORD_TRIES_MAX):
+            answer = await self._journal.conclude(unrecorded[0][0].delivery.account, outcomes)
+            if not isinstance(answer, JournalAway):
+                break
+            await asyncio.sleep(RECORD_AGAIN_S)
+        else:
+            return
+        for (settling, _), is_ours in zip(unrecorded, answer, strict=True):
+            settling.is_recorded = True
+            if not is_ours:
+                settling.claim = None
+                if isinstance(settling.settlement, Finished):
+                    # Whoever decided meanwhile tells it.
+                    settling.settlement = duplicate(settling.settlement.job_id)
+
     def _publish_next_of(self, settlings: Sequence[Settling]) -> list[asyncio.Future[None]]:
         if not settlings:
             return []
@@ -122,11 +172,16 @@ class Settler:
         await self._acknowledge(settling)
 
     def _is_worth_telling(self, settling: Settling) -> bool:
-        return tells_of_a_call(settling.settlement) or self._broker.is_ours(settling.delivery)
+        # What the journal knows, whoever is handed the job next will tell.
+        is_known_here_alone = tells_of_a_call(settling.settlement) and not settling.is_recorded
+        return is_known_here_alone or self._broker.is_ours(settling.delivery)
 
     async def _acknowledge(self, settling: Settling) -> None:
         await self._broker.ack(settling.delivery)
-        settlement = settling.settlement
+        settlement, claim = settling.settlement, settling.claim
+        if claim is not None and not (isinstance(settlement, Requeued) and settling.is_recorded):
+            end = RELEASED if isinstance(settlement, Requeued) else settlement.end.value
+            self._journal.tell(settling.delivery.account, [Told(claim.job_id, claim.token, claim.fingerprint, end)])
         match settlement:
             case Finished():
                 self._observe(self._finished(settling, settlement))
@@ -138,8 +193,8 @@ class Settler:
     def _finished(self, settling: Settling, settlement: Finished) -> JobFinished:
         delivery, job, outcome = settling.delivery, settling.job, settling.outcome
         since = (job.created_at if job else None) or delivery.published_at
-        sent = sum(number in outcome.message_ids for number in job.to) if job and isinstance(outcome, Accepted) else 0
-        refused = len(job.to) - sent if job and isinstance(outcome, Accepted | Refused) else 0
+        sent = len(outcome.recipients) if isinstance(outcome, Sent) else 0
+        refused = len(outcome.refused) if isinstance(outcome, Sent | RefusedJob) else 0
         return JobFinished(
             account=delivery.account,
             end=settlement.end,

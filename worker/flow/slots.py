@@ -32,10 +32,11 @@ GIVE_BACK_S_MAX = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Slot ``n`` of ``slots``: permission for one call at ``at_s`` (monotonic)."""
+    """Slot ``n`` of ``slots``: permission for one call at ``at_s`` (monotonic). ``news``: how often there was any."""
 
     slots: Slots
     n: int
+    news: int = 0
 
     @property
     def at_s(self) -> float:
@@ -84,19 +85,18 @@ class SlotRow:
         #: Counts the times at which what was promised became worthless.
         self._news = 0
 
-    async def take(self, wanted: int) -> Slot | None:
-        """Wait for the next slot, and hand it over when its moment is there; ``wanted`` counts the jobs waiting.
+    async def take(self, wanted: int, *, lead_s: float = 0.0) -> Slot | None:
+        """Wait for the next slot, and hand it over ``lead_s`` before its moment; ``wanted`` counts the jobs waiting.
 
         None when it was missed or became worthless while it was waited for, or when the account is suspended: look
         again whether there is still anything to do.
         """
         slot = await self._upcoming(wanted)
-        if slot is None:
-            return None
-        news = self._news
-        while (left_s := slot.at_s - self._monotonic()) > TIMER_S:  # noqa: ASYNC110 - it waits for time, not for an event
-            await asyncio.sleep(left_s)  # timers may fire early: looked at again
-        return None if news != self._news or self._is_missed(slot) else slot
+        return slot if slot is not None and await self._is_good_at(slot, slot.at_s - lead_s) else None
+
+    async def moment(self, slot: Slot) -> bool:
+        """Wait for the slot's moment; False when it was missed, or became worthless meanwhile."""
+        return await self._is_good_at(slot, slot.at_s)
 
     def left(self, slot: Slot, jobs: int) -> float:
         """A call with ``jobs`` leaves now in ``slot``: by how many seconds it is late."""
@@ -161,7 +161,7 @@ class SlotRow:
                 self._used = 0
                 if self._slots is None:
                     return None
-            slot = Slot(self._slots, self._used)
+            slot = Slot(self._slots, self._used, self._news)
             self._used += 1
             if not self._is_missed(slot):
                 break
@@ -170,6 +170,11 @@ class SlotRow:
         if self._next is None and left <= self._slots.count // 2 and wanted - 1 > left:
             self._next = asyncio.create_task(self._reserve(wanted - 1 - left))
         return slot
+
+    async def _is_good_at(self, slot: Slot, at_s: float) -> bool:
+        while (left_s := at_s - self._monotonic()) > TIMER_S:  # noqa: ASYNC110 - it waits for time, not for an event
+            await asyncio.sleep(left_s)  # timers may fire early: looked at again
+        return slot.news == self._news and not self._is_missed(slot)
 
     def _is_missed(self, slot: Slot) -> bool:
         most_s = slot.slots.state.guard_s if slot.is_among_many else slot.slots.interval_s

@@ -11,6 +11,7 @@ from typing import Any, Self
 import orjson
 
 from worker.adapters.memory import MemoryApi, MemoryBroker, MemoryLimiter, MemoryMedia, MemoryServer, SeenCall
+from worker.adapters.memory_journal import MemoryJournal
 from worker.core.accounts import Account
 from worker.core.outcome import Answer, Reply
 from worker.core.picture import Picture
@@ -22,6 +23,7 @@ from worker.flow.pipeline import Pipeline, Rules
 from worker.flow.ports import MediaRefused, MediaUnavailable
 from worker.flow.roster import Roster
 
+CALL_S_MAX = 45.0
 START = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
 
 
@@ -50,13 +52,14 @@ class Stage:
     held_bytes_max: int = 1_000_000_000
     hold_s_max: float = 600.0
     is_started: bool = True
-    #: Another worker, whose broker's server and limiter this one shares.
+    #: Another worker, whose broker's server, limiter and journal this one shares.
     beside: Stage | None = None
     media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
     seen: list[Observation] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     server: MemoryServer = field(init=False)
     limiter: MemoryLimiter = field(init=False)
+    journal: MemoryJournal = field(init=False)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -65,11 +68,15 @@ class Stage:
         self.broker = self.broker_kind(self.server, prefetch=self.prefetch, monotonic=loop.time)
         own_limiter = MemoryLimiter(limit_per_s={"acme": self.limit_per_s}, span_us=25_000, monotonic=loop.time)
         self.limiter = self.beside.limiter if self.beside else own_limiter
+        own_journal = MemoryJournal(call_s_max=CALL_S_MAX, monotonic=loop.time)
+        self.journal = self.beside.journal if self.beside else own_journal
         self.api = MemoryApi(self.answer, monotonic=loop.time)
         self.pipeline = Pipeline(
             broker=self.broker,
             api=self.api,
             media=MemoryMedia(self.media),
+            journal=self.journal,
+            process=f"w{id(self)}",
             rules=Rules(region="AU", attempts_max=3),
             observe=self.seen.append,
             monotonic=loop.time,
@@ -119,7 +126,8 @@ class Stage:
         self.sender.abort()
         await self.sender.finish(60)
         self.broker.close()
-        assert self.failures == []
+        if self.failures:
+            raise self.failures[0]
 
     def events(self) -> list[dict[str, Any]]:
         return [orjson.loads(body) for body in self.server.bodies("mms.events.log")]

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from tests.jobs import A_PICTURE, a_delivery, a_job
 from worker.core.batch import CallContent
 from worker.core.delivery import Lane
+from worker.core.journal import claim_of
 from worker.flow.lane import URGENT_IN_A_ROW_MAX, Batch, Lanes, ReadyJob
 
 
 def ready(text: str = "hello", *to: str, lane: Lane = Lane.BULK, received_at_s: float = 0.0) -> ReadyJob:
     job = replace(a_job(to=to or ("a",)), text=text)
     delivery = replace(a_delivery(lane=lane), received_at_s=received_at_s)
-    return ReadyJob(delivery, job, CallContent(job.subject, text, A_PICTURE))
+    claim = claim_of(job, token="t", redelivered=False, published_at=None)
+    return ReadyJob(delivery, job, CallContent(job.subject, text, A_PICTURE), claim)
 
 
 def all_calls(lanes: Lanes) -> list[Batch]:

@@ -1,0 +1,307 @@
+"""The journal's contract, over memory and over Redis; and the Lua script against its Python twin."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from importlib import resources
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+
+from worker.adapters.memory_journal import MemoryJournal
+from worker.adapters.redis_connection import redis_client
+from worker.adapters.redis_journal import RedisJournal, doubt_key, epoch_key, record_key
+from worker.core.journal import (
+    CLOCKS_APART_US_MAX,
+    FORGOTTEN,
+    IN_DOUBT,
+    NEVER_TOLD,
+    Claim,
+    Record,
+    State,
+    Told,
+    Verdict,
+    claim,
+    conclude,
+    ended,
+    read,
+    released,
+    tell,
+    written,
+)
+from worker.flow.observations import JournalAnswered, Observation
+from worker.flow.ports import Claimed, Journal, JournalAway
+
+CALL_S_MAX = 0.3
+OURS = "w1-1"
+FINGERPRINT, OTHER = "a" * 48, "b" * 48
+SENT = ended(FINGERPRINT, "sent", {"recipients": [["+61412345678", "m|1"]], "refused": []})
+
+
+def wish(job_id: str = "job-1", token: str = OURS, **more: object) -> Claim:
+    usual = Claim(job_id, token, FINGERPRINT, redelivered=False, published_us=0)
+    return replace(usual, **more)  # type: ignore[arg-type]
+
+
+def told(end: str, job_id: str = "job-1", token: str = OURS) -> Told:
+    return Told(job_id, token, FINGERPRINT, end)
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def journal(request: pytest.FixtureRequest) -> AsyncIterator[Journal]:
+    if request.param == "memory":
+        yield MemoryJournal(call_s_max=CALL_S_MAX, monotonic=time.monotonic)
+        return
+    async with Redis.from_url(request.getfixturevalue("redis_url")) as redis:
+        yield (own := redis_journal(redis))
+        await own.close()
+
+
+def redis_journal(redis: Redis, seen: list[Observation] | None = None) -> RedisJournal:
+    return RedisJournal(
+        redis=redis,
+        keep_s=1000,
+        call_s_max=CALL_S_MAX,
+        monotonic=time.monotonic,
+        observe=(seen if seen is not None else []).append,
+        on_failure=fail,
+    )
+
+
+async def claimed(journal: Journal, *claims: Claim) -> list[Claimed]:
+    answer = await journal.claim("acme", claims)
+    assert not isinstance(answer, JournalAway)
+    return answer
+
+
+async def verdicts(journal: Journal, *claims: Claim) -> list[Verdict]:
+    return [one.verdict for one in await claimed(journal, *claims)]
+
+
+async def test_only_one_delivery_of_a_job_can_have_the_claim(journal: Journal) -> None:
+    assert await verdicts(journal, wish(token="w1-1"), wish("job-2")) == [Verdict.CLAIMED, Verdict.CLAIMED]
+    assert await verdicts(journal, wish(token="w2-1")) == [Verdict.BUSY]
+    assert await verdicts(journal, wish(token="w1-1")) == [Verdict.CLAIMED]  # it asks again: the answer was lost
+
+
+async def test_two_deliveries_of_one_job_in_one_question(journal: Journal) -> None:
+    assert await verdicts(journal, wish(token="a"), wish(token="b")) == [Verdict.CLAIMED, Verdict.BUSY]
+
+
+async def test_what_was_surely_not_sent_can_be_claimed_again(journal: Journal) -> None:
+    await claimed(journal, wish())
+    assert await journal.conclude("acme", [(wish(), released(FINGERPRINT))]) == [True]
+    assert await verdicts(journal, wish(token="w2-1", redelivered=True)) == [Verdict.CLAIMED]
+
+
+async def test_an_outcome_is_there_for_whoever_is_handed_the_job_again(journal: Journal) -> None:
+    await claimed(journal, wish())
+    assert await journal.conclude("acme", [(wish(), SENT)]) == [True]
+    assert await journal.conclude("acme", [(wish(), SENT)]) == [True]  # the answer was lost
+    assert await claimed(journal, wish(token="w2-1", redelivered=True)) == [Claimed(Verdict.ENDED, SENT)]
+    assert await verdicts(journal, wish(token="w1-1")) == [Verdict.ENDED]
+
+
+async def test_what_is_told_is_known_and_no_more(journal: Journal) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), SENT)])
+    journal.tell("acme", [told("sent")])
+    await asyncio.sleep(0.25)
+    again = (await claimed(journal, wish(token="w2-1")))[0]
+    assert again == Claimed(Verdict.TOLD, Record(State.TOLD, FINGERPRINT, end="sent"))
+
+
+async def test_an_end_that_could_not_be_written_is_known_once_it_is_told(journal: Journal) -> None:
+    await claimed(journal, wish(), wish("job-2"))
+    journal.tell("acme", [told("sent"), told("sent", "job-2", token="w2-1"), told("sent", "job-3")])
+    await asyncio.sleep(0.25)
+    found = [wish(job_id, token="w3-1") for job_id in ("job-1", "job-2", "job-3")]
+    assert await verdicts(journal, *found) == [Verdict.TOLD, Verdict.BUSY, Verdict.TOLD]
+
+
+async def test_a_dead_letter_may_be_tried_again(journal: Journal) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), ended(FINGERPRINT, "dead", {"why": "no picture"}))])
+    assert await verdicts(journal, wish(token="w2-1")) == [Verdict.ENDED]
+    journal.tell("acme", [told("dead")])
+    await asyncio.sleep(0.25)
+    assert await verdicts(journal, wish(token="w2-1")) == [Verdict.CLAIMED]
+
+
+async def test_a_claim_that_nobody_ended_is_in_doubt_once_no_call_can_be_that_long(journal: Journal) -> None:
+    await claimed(journal, wish())
+    await asyncio.sleep(CALL_S_MAX / 2)
+    assert await verdicts(journal, wish(token="w2-1")) == [Verdict.BUSY]
+    await asyncio.sleep(CALL_S_MAX)
+    (found,) = await claimed(journal, wish(token="w2-1"))
+    assert (found.verdict, found.record.end) == (Verdict.ENDED, IN_DOUBT)
+    assert NEVER_TOLD in found.record.details
+    # The worker was only slow: it hears that another one has decided.
+    assert await journal.conclude("acme", [(wish(), SENT)]) == [False]
+
+
+async def test_an_id_with_other_content_is_told_apart(journal: Journal) -> None:
+    await claimed(journal, wish())
+    (found,) = await claimed(journal, wish(token="w2-1", fingerprint=OTHER))
+    assert (found.verdict, found.record.fingerprint) == (Verdict.DIFFERS, FINGERPRINT)
+
+
+async def test_a_redelivered_job_that_nobody_claimed_may_be_called_for(journal: Journal) -> None:
+    assert await verdicts(journal, wish(redelivered=True)) == [Verdict.CLAIMED]
+
+
+async def test_after_a_loss_of_memory_what_may_have_been_called_before_is_in_doubt(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await claimed(journal, wish())
+        await redis.flushdb()
+        now_us = int(time.time() * 1e6)
+        early, late, unsaid = (
+            wish(job_id, redelivered=True, published_us=at_us)
+            for job_id, at_us in (("a", now_us), ("b", now_us + 2 * CLOCKS_APART_US_MAX), ("c", 0))
+        )
+        found = await claimed(journal, early, late, unsaid, wish("d"))
+        assert [one.verdict for one in found] == [Verdict.ENDED, Verdict.CLAIMED, Verdict.ENDED, Verdict.CLAIMED]
+        assert all(FORGOTTEN in one.record.details for one in (found[0], found[2]))
+        assert await redis.zrange(doubt_key("acme"), 0, -1) == [b"a", b"c"]
+
+
+async def test_a_store_that_forgot_a_part_is_found_out(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await claimed(journal, wish(), wish("open"))
+        await journal.conclude("acme", [(wish("open"), released(FINGERPRINT))])
+        epoch_us, seen_us = map(int, (await redis.get(epoch_key("acme")) or b"").split())
+        await redis.set(epoch_key("acme"), f"{epoch_us} {seen_us - 10**7}")  # a replica that lagged
+        again = wish("open", redelivered=True), wish("job-2", redelivered=True)
+        assert [(one.verdict, one.record.end) for one in await claimed(journal, *again)] == [
+            (Verdict.ENDED, IN_DOUBT),
+            (Verdict.ENDED, IN_DOUBT),
+        ]
+
+
+async def test_a_flushed_script_is_loaded_again(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await claimed(journal, wish())
+        await redis.script_flush()
+        assert await verdicts(journal, wish(token="w2-1")) == [Verdict.BUSY]
+
+
+async def test_what_is_asked_at_once_goes_together(redis_url: str) -> None:
+    seen: list[Observation] = []
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis, seen)
+        await claimed(journal, wish("warm"))
+        seen.clear()
+        answers = await asyncio.gather(*(verdicts(journal, wish(f"job-{n}")) for n in range(200)))
+        assert answers == [[Verdict.CLAIMED]] * 200
+        assert len(seen) <= 5
+
+
+async def test_redis_that_cannot_be_reached_is_a_value_and_what_was_told_is_told_later(redis_url: str) -> None:
+    seen: list[Observation] = []
+    async with Redis.from_url(redis_url) as good:
+        journal = redis_journal(good, seen)
+        await claimed(journal, wish())
+        await journal.conclude("acme", [(wish(), SENT)])
+        journal._redis = redis_client("redis://127.0.0.1:1/0", timeout_s=0.2)
+        assert isinstance(await journal.claim("acme", [wish("job-2")]), JournalAway)
+        journal.tell("acme", [told("sent")])
+        await asyncio.sleep(0.3)
+        journal._redis = good
+        await asyncio.sleep(0.3)
+        assert await verdicts(journal, wish(token="w2-1")) == [Verdict.TOLD]
+        assert any(isinstance(one, JournalAnswered) and one.away_because for one in seen)
+        await journal.close()
+
+
+async def test_what_is_not_a_record_leaves_the_job_in_doubt(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await redis.set(record_key("acme", "job-1"), "X|of|another|release")
+        (found,) = await claimed(journal, wish())
+        assert (found.verdict, found.record.end) == (Verdict.ENDED, IN_DOUBT)
+
+
+# --- The twin --------------------------------------------------------------------------------------------
+
+TOKENS, JOBS = st.sampled_from(["w1-1", "w1-2", "w2-1"]), st.sampled_from(["a", "b"])
+OUTCOMES = st.sampled_from(
+    [
+        released(FINGERPRINT),
+        SENT,
+        ended(FINGERPRINT, "dead", {"why": "x|y"}),
+        ended(FINGERPRINT, IN_DOUBT, {"why": "HTTP 502"}),
+        ended(FINGERPRINT, "expired", {}),
+    ]
+)
+BROKEN = st.sampled_from(
+    ["", "C|x", "E|x", "T|y", "Z|a|b|c", f"C|{FINGERPRINT}|12x|t", f"O|{FINGERPRINT}|0", f"O|{FINGERPRINT}|"]
+)
+STEPS = st.one_of(
+    st.tuples(st.just("claim"), JOBS, TOKENS, st.booleans(), st.integers(-3, 3), st.sampled_from([FINGERPRINT, OTHER])),
+    st.tuples(st.just("conclude"), JOBS, TOKENS, OUTCOMES),
+    st.tuples(st.just("tell"), JOBS, TOKENS, st.sampled_from(["sent", "dead", "in_doubt", "released"])),
+    st.tuples(
+        st.just("break"),
+        JOBS,
+        st.sampled_from(["", "C|x", "E|x", "T|y", "Z|a|b|c", f"C|{FINGERPRINT}|12x|t", f"O|{FINGERPRINT}|0"]),
+    ),
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(steps=st.lists(st.tuples(st.integers(0, 400_000), STEPS), max_size=25))
+def test_the_script_decides_as_its_twin(redis_url: str, steps: list[tuple[int, tuple[object, ...]]]) -> None:
+    source = resources.files("worker.adapters").joinpath("redis_journal.lua").read_text()
+    with SyncRedis.from_url(redis_url) as redis:
+        redis.flushdb()
+        script = redis.register_script(source)
+        epoch_us = now_us = 10**15
+        held: dict[str, Record] = {}
+        redis.set(epoch_key("twin"), f"{epoch_us} {epoch_us}")
+
+        def ask(job_id: str, *details: object) -> list[object]:
+            keys = [epoch_key("twin"), doubt_key("twin"), record_key("twin", job_id)]
+            return list(script(keys=keys, args=[*details, "now_us", now_us]))
+
+        for wait_us, (command, job_id, *details) in steps:
+            assert isinstance(job_id, str)
+            now_us += wait_us
+            match command, details:
+                case "claim", [str(token), bool(redelivered), int(minutes), str(print_)]:
+                    one = Claim(job_id, token, print_, redelivered, now_us + minutes * 10**8)
+                    said = ask(
+                        job_id, "claim", 100, 300_000, 0, token, print_, int(redelivered), one.published_us, job_id
+                    )
+                    record, verdict = claim(
+                        held.get(job_id), one, now_us=now_us, epoch_us=epoch_us, call_us_max=300_000
+                    )
+                    held[job_id] = record
+                    assert said[1] == verdict
+                case "conclude", [str(token), Record() as outcome]:
+                    said = ask(job_id, "conclude", 100, token, written(outcome), job_id)
+                    held[job_id], is_ours = conclude(held.get(job_id), token, outcome, now_us=now_us)
+                    assert said == [is_ours]
+                case "tell", [str(token), str(end)]:
+                    ask(job_id, "tell", 100, token, FINGERPRINT, end)
+                    record_after = tell(held.get(job_id), Told(job_id, token, FINGERPRINT, end), now_us=now_us)
+                    held.pop(job_id, None)
+                    if record_after is not None:
+                        held[job_id] = record_after
+                case "break", [str(text)]:
+                    redis.set(record_key("twin", job_id), text)
+                    held[job_id] = read(text)
+            stored = redis.get(record_key("twin", job_id))
+            assert (read(stored.decode()) if isinstance(stored, bytes) else None) == held.get(job_id)

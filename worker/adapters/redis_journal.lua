@@ -1,0 +1,145 @@
+-- The twin of worker/core/journal.py, atomically on the server and on the server's clock: the same names, the same
+-- decisions. One string per job, so that a million of them fit.
+--
+-- KEYS[1]   what the journal knows of itself: "epoch_us seen_us"
+-- KEYS[2]   the jobs in doubt: a sorted set of ids, by since when (us)
+-- KEYS[3…]  the jobs' records
+-- ARGV      'claim' ttl_s call_us_max seen_us, then for each job: token fingerprint redelivered published_us job_id
+--           'conclude' ttl_s, then for each job: token record job_id
+--           'tell' ttl_s, then for each job: token fingerprint end
+-- Returns   claim: {now_us, verdict, record, verdict, record, …}; conclude: {1 or 0, …}; tell: {}
+
+-- core/journal.py
+local CLOCKS_APART_US_MAX, FORGOTTEN_US_MAX = 60000000, 3600000000
+local CLAIMED, BUSY, ENDED, TOLD, DIFFERS = 1, 2, 3, 4, 5
+local NEVER_TOLD = 'a worker had begun to call and did not tell what came of it'
+local FORGOTTEN = 'the job was handed out before, and the journal has lost what it knew of that time'
+local UNREADABLE = "the journal's record of the job cannot be read"
+
+local time = redis.call('TIME')
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+-- Tests drive the decisions with a clock of their own, as the last argument.
+if ARGV[#ARGV - 1] == 'now_us' then now_us = tonumber(ARGV[#ARGV]) end
+
+local function read(text)
+  local state, print, rest = string.match(text, '^([COET])|([^|]*)|?(.*)$')
+  if state == 'C' then
+    local at_us, token = string.match(rest, '^(%d+)|(.*)$')
+    if not at_us then return nil end
+    return {state = state, print = print, at_us = tonumber(at_us), token = token}
+  elseif state == 'E' or state == 'T' then
+    local ending = string.match(rest, '^([a-z_]+)')
+    if not ending then return nil end
+    return {state = state, print = print, ending = ending}
+  elseif state == 'O' then
+    local at_us = string.match(rest, '^(%d+)$')
+    if not at_us then return nil end
+    return {state = state, print = print, at_us = tonumber(at_us)}
+  end
+  return nil
+end
+
+local function keep(key, text, ttl_s, job_id)
+  -- Since when a job is open is known here alone.
+  if string.sub(text, 1, 2) == 'O|' then text = string.format('O|%s|%.0f', string.match(text, '^O|([^|]*)'), now_us) end
+  redis.call('SET', key, text, 'EX', ttl_s)
+  if string.match(text, '^E|[^|]*|in_doubt|') then
+    redis.call('ZADD', KEYS[2], 'NX', string.format('%.0f', now_us), job_id)
+  end
+end
+
+local function in_doubt(print, why) return 'E|' .. print .. '|in_doubt|{"why":"' .. why .. '"}' end
+
+local commands = {}
+
+function commands.claim()
+  local ttl_s, call_us_max, seen_us = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+  local epoch_us, last_us = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
+  epoch_us, last_us = tonumber(epoch_us), tonumber(last_us)
+  -- No memory, or less of it than a worker was last told: it begins anew. Where nobody was told anything, at first.
+  if not epoch_us and seen_us == 0 then epoch_us, last_us = 0, 0 end
+  if not epoch_us or last_us < seen_us then epoch_us, last_us = now_us, 0 end
+  redis.call('SET', KEYS[1], string.format('%.0f %.0f', epoch_us, math.max(now_us, last_us)))
+  local answer = {math.max(now_us, last_us)}
+  for n = 3, #KEYS do
+    local at = 5 + (n - 3) * 5
+    local token, print, redelivered = ARGV[at], ARGV[at + 1], ARGV[at + 2] == '1'
+    local published_us, job_id = tonumber(ARGV[at + 3]), ARGV[at + 4]
+    local text = redis.call('GET', KEYS[n])
+    local claimed = string.format('C|%s|%.0f|%s', print, now_us, token)
+    local record, verdict = nil, nil
+    local is_suspect = redelivered and epoch_us > 0 and now_us - epoch_us <= FORGOTTEN_US_MAX
+      and published_us <= epoch_us + CLOCKS_APART_US_MAX
+    if text then
+      record = read(text)
+      if not record then text, verdict = in_doubt(print, UNREADABLE), ENDED; keep(KEYS[n], text, ttl_s, job_id) end
+    elseif not is_suspect then
+      text, verdict = claimed, CLAIMED
+      keep(KEYS[n], text, ttl_s, job_id)
+    else
+      text, verdict = in_doubt(print, FORGOTTEN), ENDED
+      keep(KEYS[n], text, ttl_s, job_id)
+    end
+    if verdict then
+      -- decided
+    elseif record.print ~= print then
+      verdict = DIFFERS
+    elseif record.state == 'O' and is_suspect and record.at_us <= epoch_us then
+      text, verdict = in_doubt(print, FORGOTTEN), ENDED
+      keep(KEYS[n], text, ttl_s, job_id)
+    elseif record.state == 'O' or (record.state == 'C' and record.token == token) then
+      text, verdict = claimed, CLAIMED
+      keep(KEYS[n], text, ttl_s, job_id)
+    elseif record.state == 'C' and now_us - record.at_us <= call_us_max then
+      verdict = BUSY
+    elseif record.state == 'C' then
+      text, verdict = in_doubt(record.print, NEVER_TOLD), ENDED
+      keep(KEYS[n], text, ttl_s, job_id)
+    elseif record.state == 'E' then
+      verdict = ENDED
+    else
+      verdict = TOLD
+    end
+    answer[#answer + 1] = verdict
+    answer[#answer + 1] = text
+  end
+  return answer
+end
+
+function commands.conclude()
+  local answer = {}
+  for n = 3, #KEYS do
+    local at = 3 + (n - 3) * 3
+    local token, outcome, job_id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    local text = redis.call('GET', KEYS[n])
+    local record = text and read(text)
+    local is_ours = not text or text == outcome
+      or (record and (record.state == 'O' or (record.state == 'C' and record.token == token)))
+    if is_ours then keep(KEYS[n], outcome, ARGV[2], job_id) end
+    answer[#answer + 1] = is_ours and 1 or 0
+  end
+  return answer
+end
+
+function commands.tell()
+  for n = 3, #KEYS do
+    local at = 3 + (n - 3) * 3
+    local token, print, ending = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    local text = redis.call('GET', KEYS[n])
+    local record = text and read(text)
+    local is_its_end = not text or (record and (record.state == 'E' or record.state == 'O'))
+    if is_its_end or (record and record.state == 'C' and record.token == token) then
+      if ending == 'dead' then
+        redis.call('DEL', KEYS[n])
+      elseif ending == 'released' then
+        redis.call('SET', KEYS[n], string.format('O|%s|%.0f', print, now_us), 'EX', ARGV[2])
+      else
+        redis.call('SET', KEYS[n], 'T|' .. print .. '|' .. ending, 'EX', ARGV[2])
+      end
+    end
+  end
+  return {}
+end
+
+if not commands[ARGV[1]] then return redis.error_reply('ERR unknown journal command ' .. tostring(ARGV[1])) end
+return commands[ARGV[1]]()

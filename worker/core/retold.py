@@ -1,0 +1,94 @@
+"""How an end is written down in the journal, and told again from there (pure).
+
+A worker that is handed a job whose end is on record, because whoever wrote it died before he told it, tells it in his
+place: the same messages, with the same ids.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from worker.core.delivery import Delivery
+from worker.core.job import Job
+from worker.core.journal import UNREADABLE, Record, difference, ended, fingerprint, released
+from worker.core.outcome import InDoubt, JobOutcome, RefusedJob, Sent
+from worker.core.settlement import (
+    End,
+    Finished,
+    Moment,
+    Requeued,
+    Settlement,
+    after_call,
+    bury,
+    expire,
+    hold_in_doubt,
+)
+
+
+def record_of(settlement: Settlement, outcome: JobOutcome | None, job_fingerprint: str) -> Record:
+    """What the journal keeps of a settlement; ``outcome``: of the job's call, if there was one."""
+    match settlement:
+        case Requeued():
+            return released(job_fingerprint)
+        case Finished(end, why=why):
+            return ended(job_fingerprint, end.value, _details(outcome, why))
+
+
+def told_again(record: Record, delivery: Delivery, job: Job, *, attempts_max: int, now: Moment) -> Finished:
+    """The settlement that the end on record asks for."""
+    details = _read(record.details)
+    match record.end:
+        case End.SENT | End.REFUSED if (outcome := _outcome(details)) is not None:
+            settlement = after_call(delivery, job, outcome, attempts_max=attempts_max, now=now)
+            assert isinstance(settlement, Finished)  # noqa: S101 - these outcomes are ends
+            return settlement
+        case End.EXPIRED:
+            return expire(delivery, job, now=now)
+        case End.DEAD:
+            return bury(delivery, job, (str(details.get("why") or "not told"),), now=now)
+        case End.IN_DOUBT:
+            return hold_in_doubt(delivery, job, str(details.get("why") or UNREADABLE), now=now)
+        case _:
+            return hold_in_doubt(delivery, job, UNREADABLE, now=now)
+
+
+def same_id_reason(job: Job, record: Record) -> str:
+    """Why a job is not sent whose id another one has."""
+    parts = " and ".join(difference(fingerprint(job), record.fingerprint)) or "content"
+    return f"id: it belongs to a job that was published before with other {parts}"
+
+
+def _details(outcome: JobOutcome | None, why: str | None) -> dict[str, Any]:
+    match outcome:
+        case Sent(recipients, refused):
+            return {"recipients": recipients, "refused": refused}
+        case RefusedJob(code, description, refused):
+            return {"code": code, "description": description, "refused": refused}
+        case InDoubt(why_in_doubt):
+            return {"why": why_in_doubt}
+        case _:
+            return {"why": why} if why else {}
+
+
+def _outcome(details: dict[str, Any]) -> JobOutcome | None:
+    try:
+        refused = _pairs(details["refused"])
+        if "recipients" in details:
+            return Sent(_pairs(details["recipients"]), refused)
+        return RefusedJob(details["code"], details["description"], refused)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _pairs(listed: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((one, other) for one, other in listed)
+
+
+def _read(details: str) -> dict[str, Any]:
+    try:
+        read = orjson.loads(details)
+    except orjson.JSONDecodeError:
+        return {}
+    return read if isinstance(read, dict) else {}
