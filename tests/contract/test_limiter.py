@@ -17,7 +17,7 @@ from deploy.local import Redis as RedisServer
 from worker.adapters.memory import MemoryLimiter
 from worker.adapters.redis_connection import redis_client
 from worker.adapters.redis_limiter import CHANNEL, SPAN_US, RedisLimiter, bucket_in, bucket_key, look_at
-from worker.core.bucket import Bucket, Wish, give_back, refuse, reserve, suspend
+from worker.core.bucket import Bucket, Wish, fail, give_back, refuse, reserve, suspend
 from worker.core.pace import GUARD_NS_FIRST, micro
 from worker.flow.ports import Late, Limiter, LimiterAway, Slots
 
@@ -258,6 +258,7 @@ a_question = st.tuples(
     st.integers(0, 1_000),  # jobs that left
     st.sampled_from([GUARD_NS_FIRST, 40_000_000]),  # the guard it knows
     st.sampled_from([0, 0, 1]),  # a probe
+    st.integers(-1, 40),  # of which of the latest slots there was an answer
 )
 a_refusal = st.tuples(
     st.just("refuse"),
@@ -274,6 +275,7 @@ steps = st.lists(
             a_refusal,
             st.tuples(st.just("give_back"), st.integers(0, 3), st.booleans()),
             st.tuples(st.just("suspend"), st.sampled_from(["credit", "", ""])),
+            st.tuples(st.just("fail"), st.integers(0, 40)),
             st.tuples(st.just("flush")),
         ),
     ),
@@ -302,13 +304,13 @@ def test_the_script_and_its_twin_agree_on_every_story(twin_redis: SyncRedis, sto
     for step_us, (command, *details) in story:
         now_us += step_us
         if command == "reserve":
-            count, span, lead, wait, more, late, is_present, jobs, guard_ns, is_probe = details
+            count, span, lead, wait, more, late, is_present, jobs, guard_ns, is_probe, answered = details
+            answered_us = slots_us[max(-len(slots_us), -1 - answered)] if answered >= 0 else 0
             seen_us = (bucket.seen_us if bucket else now_us) + more if more else 0
             shift_us = bucket.shift_us if bucket and is_present else 0
-            said = ask(
-                "reserve", limit_micro, count, span, lead, wait, seen_us, late, shift_us, jobs, guard_ns, is_probe
-            )
-            wish = Wish(count, span, lead, wait, seen_us, late, shift_us, jobs, guard_ns, bool(is_probe))
+            told = (count, span, lead, wait, seen_us, late, shift_us, jobs, guard_ns)
+            said = ask("reserve", limit_micro, *told, is_probe, answered_us)
+            wish = Wish(*told, bool(is_probe), answered_us)
             bucket, grant = reserve(bucket, wish, now_us=now_us, limit_micro=limit_micro)
             row = grant.row
             assert said[:6] == [row.count, row.first_us, row.interval_ns, grant.next_us, now_us, grant.shift_us]
@@ -334,6 +336,11 @@ def test_the_script_and_its_twin_agree_on_every_story(twin_redis: SyncRedis, sto
         elif command == "suspend":
             ask("suspend", details[0], CHANNEL, "twin")
             bucket = suspend(bucket, details[0], now_us=now_us)
+        elif command == "fail":
+            slot_us = slots_us[max(-len(slots_us), -1 - details[0])]
+            said = ask("fail", slot_us, CHANNEL, "twin")
+            bucket, trips = fail(bucket, slot_us=slot_us, now_us=now_us)
+            assert said == [trips]
         else:
             twin_redis.delete(KEY)
             bucket = None

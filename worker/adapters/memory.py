@@ -13,7 +13,7 @@ from typing import Any
 
 from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
-from worker.core.bucket import Bucket, Grant, Reaction, Wish, give_back, refuse, reserve, suspend, worst_second
+from worker.core.bucket import Bucket, Grant, Reaction, Wish, fail, give_back, refuse, reserve, suspend, worst_second
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.outcome import Reply
 from worker.core.pace import calls_per_s, micro, rate_micro
@@ -258,6 +258,7 @@ class MemoryLimiter:
         self._span_us = span_us
         self._monotonic = monotonic
         self._buckets: dict[str, Bucket] = {}
+        self._answered_us: Counter[str] = Counter()
         self._listeners: dict[str, list[Callable[[], None]]] = defaultdict(list)
         #: Set to a reason, the limiter is away.
         self.away: str | None = None
@@ -279,7 +280,15 @@ class MemoryLimiter:
         if self.away is not None:
             return LimiterAway(self.away)
         late_us, late_shift_us = (0, 0) if late is None else (int(late.by_s * 1e6), _grant(late.slots).shift_us)
-        wish = Wish(count, self._span_us, late_us=late_us, late_shift_us=late_shift_us, jobs=jobs, is_probe=is_probe)
+        wish = Wish(
+            count,
+            self._span_us,
+            late_us=late_us,
+            late_shift_us=late_shift_us,
+            jobs=jobs,
+            is_probe=is_probe,
+            answered_us=self._answered_us[account],
+        )
         now_us, limit_micro = self._now_us(), self._limit_micro[account]
         bucket, grant = reserve(self._buckets.get(account), wish, now_us=now_us, limit_micro=limit_micro)
         self._buckets[account] = bucket
@@ -315,6 +324,19 @@ class MemoryLimiter:
         )
         if reaction is Reaction.PACE_LOWERED or retry_after_s:
             self._tell(account)
+
+    def answered(self, account: str, slots: Slots, n: int) -> None:
+        """Told with the next question."""
+        self._answered_us[account] = max(self._answered_us[account], _grant(slots).row.slot_us(n))
+
+    async def failed(self, account: str, slots: Slots, n: int) -> bool:
+        """Note it; True when that suspends the account."""
+        self._buckets[account], trips = fail(
+            self._buckets.get(account), slot_us=_grant(slots).row.slot_us(n), now_us=self._now_us()
+        )
+        if trips:
+            self._tell(account)
+        return trips
 
     async def suspend(self, account: str, reason: str) -> None:
         """Suspend or resume for all workers."""

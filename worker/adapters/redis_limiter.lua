@@ -4,15 +4,18 @@
 --
 -- KEYS[1]  the account's bucket
 -- ARGV     'reserve' limit_micro count span_us lead_us wait_us seen_us late_us late_shift_us jobs guard_ns is_probe
+--                    answered_us
 --          'give_back' used next_us
 --          'refuse' limit_micro slot_us spread_ns retry_after_us channel account
---          'suspend' reason
+--          'suspend' reason channel account
+--          'fail' slot_us channel account
 -- Returns  reserve: {count, first_us, interval_ns, next_us, now_us, shift_us, guard_ns, lowered to (micro, 0: not),
 --                    closed_until_us, worst rolling second, suspended}
---          refuse: {reaction}; the others: {}
+--          refuse: {reaction}; fail: {1 when that suspends the account}; the others: {}
 
 -- core/bucket.py
 local SECOND_US, AHEAD_US_MAX, FRESH_WAIT_US, LOWERED_CLOSE_US = 1000000, 800000, 1000000, 500000
+local FAILURES_MAX, API_AILING = 3, 'api'
 local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 1000000, 1500000, 256, 60000000
 -- core/pace.py
 local MICRO, SECOND_NS = 1000000, 1000000000
@@ -23,7 +26,7 @@ local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 16.
 
 local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
   'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'proven_guard_ns', 'raised_us',
-  'slots_since', 'peak_micro', 'cut_us'}
+  'slots_since', 'peak_micro', 'cut_us', 'failures', 'failed_us', 'resumed_us'}
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 
 local time = redis.call('TIME')
@@ -65,7 +68,7 @@ local function on_clock(b, guard_ns)
     return {next_us = now_us + FRESH_WAIT_US, closed_until_us = 0, seen_us = now_us, shift_us = 0, reacted_us = 0,
       slots = 0, jobs = 0, refusals = 0, worst_now = 0, worst_before = 0, worst_from_us = now_us, guard_ns = guard_ns,
       calm_guard_ns = guard_ns, proven_guard_ns = 0, raised_us = 0, slots_since = 0, peak_micro = 0, cut_us = 0,
-      suspended = '', rows = {}, refused_us = {}}
+      failures = 0, failed_us = 0, resumed_us = 0, suspended = '', rows = {}, refused_us = {}}
   end
   local back_us = max(0, b.seen_us - now_us)
   b.seen_us = now_us
@@ -74,6 +77,8 @@ local function on_clock(b, guard_ns)
     b.closed_until_us = max(0, b.closed_until_us - back_us)
     b.reacted_us = b.reacted_us - back_us
     b.worst_from_us = b.worst_from_us - back_us
+    b.failed_us = max(0, b.failed_us - back_us)
+    b.resumed_us = max(0, b.resumed_us - back_us)
     for _, row in ipairs(b.rows) do row.first_us = row.first_us - back_us end
     for n, at_us in ipairs(b.refused_us) do b.refused_us[n] = at_us - back_us end
     b.raised_us = max(0, b.raised_us - back_us)
@@ -169,7 +174,8 @@ end
 
 local commands = {}
 
-function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us, late_us, late_shift_us, jobs, guard_ns, is_probe)
+function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us, late_us, late_shift_us, jobs, guard_ns, is_probe,
+    answered_us)
   local b = read()
   if b and b.seen_us < wish_seen_us then wait_us = FRESH_WAIT_US end
   b = on_clock(b, guard_ns)
@@ -178,6 +184,7 @@ function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us,
   b.next_us = max(b.next_us + shift_by_us, now_us + wait_us)
   b.shift_us = b.shift_us + shift_by_us
   b.jobs = b.jobs + jobs
+  if answered_us > b.failed_us then b.failures = 0 end
   local interval = interval_ns(b, limit)
   local first_us = max(now_us + lead_us, b.next_us, b.closed_until_us)
   local row
@@ -252,12 +259,24 @@ local command = ARGV[1]
 if command == 'suspend' then
   local b = on_clock(read(), GUARD_NS_FIRST)
   b.suspended = ARGV[2]
+  if b.suspended == '' then b.failures, b.resumed_us = 0, now_us end
   keep(b)
   -- Heard at once by everyone, when it stops and when it goes on.
   redis.call('PUBLISH', ARGV[3], ARGV[4])
   return {}
 end
+if command == 'fail' then
+  local b, slot, trips = on_clock(read(), GUARD_NS_FIRST), tonumber(ARGV[2]), false
+  if slot >= b.resumed_us then
+    b.failures, b.failed_us = b.failures + 1, max(b.failed_us, slot)
+    trips = b.failures >= FAILURES_MAX and b.suspended == ''
+    if trips then b.suspended = API_AILING end
+  end
+  keep(b)
+  if trips then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+  return {trips and 1 or 0}
+end
 local numbers = {}
 for n = 2, #ARGV do numbers[n - 1] = tonumber(ARGV[n]) end
 if not commands[command] then return redis.error_reply('ERR unknown limiter command ' .. tostring(command)) end
-return commands[command](unpack(numbers, 1, 11))
+return commands[command](unpack(numbers, 1, 12))

@@ -76,6 +76,8 @@ class RedisLimiter:
         self._clock = ForeignClock()
         self._round_trips_s: deque[float] = deque([0.0], maxlen=ROUND_TRIPS_KEPT)
         self._guard_ns: dict[str, int] = {}
+        #: The latest slot of each account whose call was answered properly.
+        self._answered_us: dict[str, int] = {}
         #: The store's clock at each account's last answer.
         self._seen_us: dict[str, int] = {}
         #: Counts the times at which the store's clock was set forward; and how far each account has waited that out.
@@ -91,6 +93,7 @@ class RedisLimiter:
         """The account is served here no more."""
         self._limit_micro.pop(account, None)
         self._guard_ns.pop(account, None)
+        self._answered_us.pop(account, None)
         self._seen_us.pop(account, None)
         self._steps_waited_out.pop(account, None)
         self._listeners.pop(account, None)
@@ -120,6 +123,7 @@ class RedisLimiter:
             jobs,
             guard_ns,
             int(is_probe),
+            self._answered_us.get(account, 0),
         )
         if isinstance(answer, LimiterAway):
             return answer
@@ -162,6 +166,16 @@ class RedisLimiter:
             CHANNEL,
             account,
         )
+
+    def answered(self, account: str, slots: Slots, n: int) -> None:
+        """Told with the next question."""
+        slot_us = _proof(slots).row.slot_us(n)
+        self._answered_us[account] = max(self._answered_us.get(account, 0), slot_us)
+
+    async def failed(self, account: str, slots: Slots, n: int) -> bool:
+        """Note it for all workers; True when that suspends the account."""
+        answer = await self._ask(account, "fail", _proof(slots).row.slot_us(n), CHANNEL, account)
+        return answer == [1]
 
     async def suspend(self, account: str, reason: str) -> None:
         """Suspend or resume for all workers; one that does not hear of it finds out by its own calls."""

@@ -6,6 +6,9 @@ time is not saved up, and whoever asks next continues where the last one ended. 
 refusal changes about it, is ``pace.py``. A test drives both modules and ``adapters/redis_limiter.lua`` with the same
 random sequences.
 
+The breaker is kept here as well, since it is shared by all workers for the same reason: after ``FAILURES_MAX`` calls in
+a row that were not answered as an API should, the account is suspended.
+
 States of an account: *open* → *closed* until a moment (a refusal, or ``Retry-After``) → open; either may be *lowered*
 (``pace.py``); and it may be *suspended* for a reason (no slots but for probes) until somebody resumes it.
 
@@ -29,6 +32,10 @@ AHEAD_US_MAX = 800_000
 FRESH_WAIT_US = 1_000_000
 #: How long the account is closed when its limit turns out to be lower: what is under way will be refused as well.
 LOWERED_CLOSE_US = 500_000
+#: So many calls in a row without a proper answer suspend the account.
+FAILURES_MAX = 3
+#: Why, in such a case; the worker knows it as ``SuspendedBecause.API``.
+API_AILING = "api"
 #: A suspended account is asked for again after this.
 SUSPENDED_ASK_US = 1_000_000
 #: Rows of slots are remembered so long: a second before a call that is refused half a second after it left.
@@ -79,6 +86,8 @@ class Bucket:
     the slots in all. ``reacted_us``: slots before this were promised before the last reaction to a refusal.
     ``slots``, ``jobs`` (that left in them), ``refusals``: since the beginning. ``worst_*``: most slots in a rolling
     second, of the minute that began at ``worst_from_us`` and of the one before. ``suspended``: why, or "".
+    ``failures``: calls in a row that failed, the last one of ``failed_us``; those of slots before ``resumed_us`` do not
+    count any more.
     """
 
     next_us: int
@@ -92,6 +101,9 @@ class Bucket:
     worst_now: int = 0
     worst_before: int = 0
     worst_from_us: int = 0
+    failures: int = 0
+    failed_us: int = 0
+    resumed_us: int = 0
     suspended: str = ""
     rows: tuple[Row, ...] = ()
     refused_us: tuple[int, ...] = ()
@@ -107,7 +119,8 @@ class Wish:
     ``seen_us``: the store's clock at the last answer; a store that remembers less than that has lost some of its
     memory, and what it promised. ``late_us``: so much later than its slot a call left, when ``shift_us`` was
     ``late_shift_us``. ``jobs``: so many have left since it last asked. ``guard_ns``: the guard that the worker knows,
-    for a store that lost its memory. ``is_probe``: may have slots of a suspended account.
+    for a store that lost its memory. ``is_probe``: may have slots of a suspended account. ``answered_us``: the latest
+    slot whose call was answered properly (0: none).
     """
 
     count: int
@@ -120,6 +133,7 @@ class Wish:
     jobs: int = 0
     guard_ns: int = GUARD_NS_FIRST
     is_probe: bool = False
+    answered_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +161,7 @@ def reserve(bucket: Bucket | None, wish: Wish, *, now_us: int, limit_micro: int)
         next_us=max(bucket.next_us + shift_by_us, now_us + wait_us),
         shift_us=bucket.shift_us + shift_by_us,
         jobs=bucket.jobs + wish.jobs,
+        failures=0 if wish.answered_us > bucket.failed_us else bucket.failures,
     )
     interval = interval_ns(bucket.pace, limit_micro=limit_micro, now_us=now_us)
     if bucket.suspended and not wish.is_probe:
@@ -228,7 +243,18 @@ def _without_promises(bucket: Bucket, now_us: int) -> Bucket:
 
 def suspend(bucket: Bucket | None, reason: str, *, now_us: int) -> Bucket:
     """No slots but for probes, until ``resume``; ``reason`` "" resumes."""
-    return replace(_remembered(bucket, now_us, GUARD_NS_FIRST), suspended=reason)
+    bucket = _remembered(bucket, now_us, GUARD_NS_FIRST)
+    return replace(bucket, suspended=reason) if reason else replace(bucket, suspended="", failures=0, resumed_us=now_us)
+
+
+def fail(bucket: Bucket | None, *, slot_us: int, now_us: int) -> tuple[Bucket, bool]:
+    """Note that the call in the slot at ``slot_us`` was not answered properly; True when that suspends the account."""
+    bucket = _remembered(bucket, now_us, GUARD_NS_FIRST)
+    if slot_us < bucket.resumed_us:
+        return bucket, False
+    bucket = replace(bucket, failures=bucket.failures + 1, failed_us=max(bucket.failed_us, slot_us))
+    trips = bucket.failures >= FAILURES_MAX and not bucket.suspended
+    return (replace(bucket, suspended=API_AILING), True) if trips else (bucket, False)
 
 
 def worst_second(bucket: Bucket) -> int:
@@ -274,6 +300,8 @@ def _remembered(bucket: Bucket | None, now_us: int, guard_ns: int) -> Bucket:
         seen_us=now_us,
         reacted_us=bucket.reacted_us - back_us,
         worst_from_us=bucket.worst_from_us - back_us,
+        failed_us=max(0, bucket.failed_us - back_us),
+        resumed_us=max(0, bucket.resumed_us - back_us),
         rows=tuple(replace(row, first_us=row.first_us - back_us) for row in bucket.rows),
         refused_us=tuple(at_us - back_us for at_us in bucket.refused_us),
         pace=replace(

@@ -53,6 +53,8 @@ class SuspendedBecause(enum.StrEnum):
 
     CREDENTIALS = "credentials"
     CREDIT = "credit"
+    API = "api"
+    """The API is ailing: its answers, or that there are none, leave job after job unsent or in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,12 @@ class InDoubt:
 
 
 Outcome = Accepted | Refused | Throttled | NotSent | Suspended | InDoubt
+
+
+def is_ailing(outcome: Outcome) -> bool:
+    """Whether the API did not answer as one that is well does: there is no word from it on the call itself."""
+    return isinstance(outcome, NotSent | InDoubt)
+
 
 OVER_LIMIT = "OVER_LIMIT"
 _CREDENTIAL_CODES = frozenset({"AUTH_FAILED", "AUTH_FAILED_NO_DATA"})

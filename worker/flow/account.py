@@ -11,9 +11,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from worker.core.bucket import FAILURES_MAX
 from worker.core.delivery import Delivery, Lane
 from worker.core.job import Job, MediaUrl, Rejected
-from worker.core.outcome import Accepted, Suspended, SuspendedBecause, Throttled
+from worker.core.outcome import (
+    Accepted,
+    InDoubt,
+    NotSent,
+    Outcome,
+    Suspended,
+    SuspendedBecause,
+    Throttled,
+    is_ailing,
+)
 from worker.core.picture import Picture
 from worker.core.settlement import SUSPENDED_WAIT_S, RequeueReason
 from worker.flow.call_times import CallTimes
@@ -23,6 +33,7 @@ from worker.flow.lane import Batch, Lanes, ReadyJob
 from worker.flow.observations import Observer, SlotTaken
 from worker.flow.pipeline import Pipeline
 from worker.flow.ports import Broker, JournalAway, Limiter, Monotonic
+from worker.flow.silence import Silence, noticed_after_s
 from worker.flow.slots import Slot, SlotRow
 from worker.flow.suspension import ELSEWHERE, Suspension
 from worker.flow.tasks import Tasks
@@ -34,6 +45,9 @@ HELD_LONG_WAIT_S = 1.0
 JOURNAL_AWAY_WAIT_S = 0.25
 #: A claim older than this is not used any more: far less than what makes others take its worker for dead.
 CLAIM_GOOD_S = 2.0
+#: How often the API's silence is looked at, and how many calls at least make it one.
+SILENCE_LOOK_S = 0.25
+SILENT_CALLS_MIN = 2
 #: How much of the running mean of jobs per call the newest call makes up.
 NEWEST_CALL_WEIGHT = 0.25
 
@@ -101,6 +115,8 @@ class AccountSender:
         )
         limiter.on_news(account, self._hear)
         self._call_times = CallTimes()
+        self._silence = Silence()
+        self._is_trial_well = True
         self._jobs_per_call = 1.0
         self._room = asyncio.Semaphore(limits.calls_max)
         self._is_draining = False
@@ -134,6 +150,7 @@ class AccountSender:
         """Begin to take and to send."""
         self._loops.start(self._pace())
         self._loops.start(self._sweep())
+        self._loops.start(self._watch_silence())
         await self._intake.open()
 
     # --- Changing ----------------------------------------------------------------------------------------
@@ -309,20 +326,33 @@ class AccountSender:
 
     # --- Calling -----------------------------------------------------------------------------------------
 
-    async def _call(self, batch: Batch, slot: Slot) -> None:
+    async def _call(self, batch: Batch, slot: Slot) -> Outcome:
         self.underway.calls += 1
         self.underway.calling += len(batch.jobs)
         called_at_s = self._monotonic()
         # Told here and not when the slot was there: a busy event loop comes to this call later.
         late_s = self._slots.left(slot, len(batch.jobs))
         self._observe(SlotTaken(self.account, called_at_s - batch.jobs[0].delivery.received_at_s, late_s))
+        self._silence.left(batch, called_at_s)
         try:
             outcome = await self._abortably(self._pipeline.call(batch))
         finally:
+            self._silence.ended(batch, self._monotonic())
             self.underway.calls -= 1
             self.underway.calling -= len(batch.jobs)
             self._room.release()
+        self._settle(self._pipeline.conclude(batch, outcome), [ready.delivery for ready in batch.jobs])
+        await self._react(outcome, slot, called_at_s)
+        return outcome
+
+    async def _react(self, outcome: Outcome, slot: Slot, called_at_s: float) -> None:
+        """What the answer says of the account."""
         match outcome:
+            case NotSent(why) | InDoubt(why):
+                if not self._is_draining and await self._limiter.failed(self.account, slot.slots, slot.n):
+                    description = f"{FAILURES_MAX} calls in a row were not answered properly; the last one: {why}"
+                    self._suspend(SuspendedBecause.API, description, is_own=True)
+                return
             case Throttled(retry_after_s):
                 await self._refused(slot, retry_after_s)
             case Suspended():
@@ -330,7 +360,49 @@ class AccountSender:
                 await self._limiter.suspend(self.account, outcome.because.value)
             case Accepted():
                 self._call_times.note(self._monotonic() - called_at_s)
-        await self._settling(self._pipeline.conclude(batch, outcome), [ready.delivery for ready in batch.jobs])
+        self._limiter.answered(self.account, slot.slots, slot.n)
+
+    async def _try_one_call(self) -> bool:
+        """Whether an ailing API answers a call again; with nothing to call for, it is believed to."""
+        if not self._broker.can_publish:
+            return False
+        # As a job of its own: a stop waits for it as for any other call.
+        trying = self._jobs.start(self._try())
+        await asyncio.shield(trying)
+        return self._is_trial_well
+
+    async def _try(self) -> None:
+        self._is_trial_well = True
+        await self._room.acquire()
+        going = await self._claimed(self._next_batch())
+        slot = await self._slots.probe_slot() if going and not self._is_draining else None
+        if going is None or slot is None:
+            if going:
+                self._lanes.put_first(going.jobs)
+                self._is_trial_well = False
+            self._room.release()
+            return
+        self._waiting_claimed.difference_update(going.jobs)
+        self._is_trial_well = not is_ailing(await self._call(going, slot))
+
+    async def _watch_silence(self) -> None:
+        """Close the account before the read timeout does: what is called for while the API is silent is in doubt."""
+        while True:
+            looked_at_s = self._monotonic()
+            await asyncio.sleep(SILENCE_LOOK_S)
+            now_s = self._monotonic()
+            # A process that was stopped did not listen.
+            has_listened = now_s - looked_at_s < 2 * SILENCE_LOOK_S
+            lasts_s = self._silence.lasts_s(now_s)
+            if (
+                has_listened
+                and self._suspension.is_open
+                and len(self._silence) >= SILENT_CALLS_MIN
+                and lasts_s > noticed_after_s(self._call_times.usual_s())
+            ):
+                description = f"no answer for {lasts_s:.1f} s, with {len(self._silence)} calls waiting for one"
+                self._suspend(SuspendedBecause.API, description, is_own=True)
+                await self._limiter.suspend(self.account, SuspendedBecause.API.value)
 
     def _settle(self, settlement: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]) -> None:
         self._jobs.start(self._settling(settlement, deliveries))
@@ -357,18 +429,22 @@ class AccountSender:
 
     def _suspend(self, because: SuspendedBecause, description: str, *, is_own: bool) -> None:
         if not self._is_draining and self._suspension.begin(because, description, is_own=is_own):
-            self._loops.start(self._wait_until_well())
+            self._loops.start(self._wait_until_well(because))
 
     def _suspended_elsewhere(self, reason: str) -> None:
         # A reason that only another release knows stops the account as well.
         is_known = reason in {because.value for because in SuspendedBecause}
         self._suspend(SuspendedBecause(reason) if is_known else SuspendedBecause.CREDENTIALS, ELSEWHERE, is_own=False)
 
-    async def _wait_until_well(self) -> None:
-        await self._intake.pause()
-        await self._put_back_received_before(float("inf"), RequeueReason.SUSPENDED, SUSPENDED_WAIT_S)
-        await self._suspension.end()
-        await self._intake.open()
+    async def _wait_until_well(self, because: SuspendedBecause) -> None:
+        # An API is well again within seconds, mostly: what waits here goes on from here.
+        is_for_long = because is not SuspendedBecause.API
+        if is_for_long:
+            await self._intake.pause()
+            await self._put_back_received_before(float("inf"), RequeueReason.SUSPENDED, SUSPENDED_WAIT_S)
+        await self._suspension.end(self._try_one_call)
+        if is_for_long:
+            await self._intake.open()
 
     def _hear(self) -> None:
         """Another worker found the account closed, suspended, or well again."""

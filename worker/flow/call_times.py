@@ -19,6 +19,10 @@ class CallTimes:
         """Take in a call that was answered."""
         self._times_s.append(duration_s)
 
+    def usual_s(self) -> float:
+        """What most calls do not exceed: the ninety-fifth percentile, the longest of a few; 0 when nothing is known."""
+        return sorted(self._times_s)[len(self._times_s) * 95 // 100] if self._times_s else 0.0
+
     def spread_s(self) -> float:
         """From the tenth to the ninetieth percentile; 0 when too little is known."""
         if len(self._times_s) < CALLS_MIN:

@@ -59,6 +59,8 @@ from worker.flow.pictures import Pictures
 from worker.flow.ports import Api, Broker, Journal, JournalAway, Media, MediaRefused, MediaUnavailable, Monotonic
 from worker.flow.settling import Settler, Settling
 
+#: An account that takes longer to answer for itself is not well.
+PROBE_ANSWER_S_MAX = 3.0
 #: While the journal is away, it is asked again after this.
 CLAIM_AGAIN_S = 0.25
 
@@ -222,7 +224,10 @@ class Pipeline:
         """Ask for the account itself, which costs nobody anything: ``Accepted`` when it answers as it should."""
         started_s = self._monotonic()
         try:
-            outcome = classify_account(await self._api.account(account))
+            async with asyncio.timeout(PROBE_ANSWER_S_MAX):
+                outcome = classify_account(await self._api.account(account))
+        except TimeoutError:
+            outcome = NotSent("no answer in time")
         except Exception as error:  # noqa: BLE001 - a bug that one account's probe trips must not stop the others
             self._observe(Surprise("probe", error))
             outcome = NotSent(f"internal error: {type(error).__name__}")

@@ -157,6 +157,15 @@ class Limiter(Protocol):
         ``spread_s``: the spread of the call times lately (0: not known).
         """
 
+    def answered(self, account: str, slots: Slots, n: int) -> None:
+        """The call that left in slot ``n`` was answered properly; told with the next question."""
+
+    async def failed(self, account: str, slots: Slots, n: int) -> bool:
+        """The call that left in slot ``n`` was not answered properly.
+
+        True when that was one too many in a row: the account is suspended now, for all workers. Never fails.
+        """
+
     async def suspend(self, account: str, reason: str) -> None:
         """No slots of ``account`` for any worker but for probes; ``reason`` "" ends that. Never fails."""
 

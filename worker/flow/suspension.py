@@ -1,16 +1,22 @@
-"""An account that cannot send (credentials refused, no credit): stopped in all workers, probed, resumed by itself.
+"""An account that cannot send: stopped in all workers, probed, resumed by itself.
 
 States: *open* → *suspended*, by an answer to one of our own calls or because the limiter says that another worker had
 one → *open* again, when our own probe is answered well; or, after another worker's call, when the limiter says that
 somebody's probe was. A worker whose own call was refused believes its own probe alone: with a key that only it has, it
 would have everybody stopped again. A probe is ``GET account``, which costs nobody anything: after ``PROBE_S_MIN``, then
 after twice as long each time up to ``PROBE_S_MAX``.
+
+With an *ailing API* (the breaker has opened) the first probe comes soon, and one that is answered well proves little:
+one call goes first, and only when that is answered the others follow. While the API does not even answer probes, they
+stay frequent, since they are harmless; a call that fails may have been sent, so the next one comes later each time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
+from collections.abc import Awaitable, Callable
 
 from worker.core.outcome import Accepted, SuspendedBecause, Throttled
 from worker.flow.observations import AccountResumed, AccountSuspended, Observer
@@ -19,7 +25,20 @@ from worker.flow.ports import Limiter
 from worker.flow.slots import SlotRow
 
 PROBE_S_MIN, PROBE_S_MAX = 15.0, 60.0
+#: For the worker that found the API ailing; the longest wait is that between probes that are not answered well.
+AILING_PROBE_S_MIN, AILING_PROBE_S_MAX = 2.0, 4.0
+#: A call that goes first and fails may leave its job in doubt: some soon, since most outages are short, then few.
+TRIALS_SOON, TRIAL_S_MAX_SOON, TRIAL_S_MAX = 6, 8.0, 300.0
 ELSEWHERE = "another worker's call was refused"
+
+
+class Probed(enum.Enum):
+    """What a probe came to."""
+
+    WELL = enum.auto()
+    ILL = enum.auto()
+    CALL_FAILED = enum.auto()
+    """The account answered, and the call that went first failed."""
 
 
 class Suspension:
@@ -69,17 +88,31 @@ class Suspension:
         self._probe_now = True
         self._look_now.set()
 
-    async def end(self) -> None:
-        """Return when the account is well again."""
+    async def end(self, try_one_call: Callable[[], Awaitable[bool]]) -> None:
+        """Return when the account is well again. ``try_one_call``: makes one call; False when that failed."""
         assert self._because is not None  # noqa: S101 - ``begin`` came before
-        wait_s = PROBE_S_MIN
-        while not await self._is_well_within(wait_s):
-            wait_s = min(wait_s * 2, PROBE_S_MAX)
+        is_ailing = self._because is SuspendedBecause.API
+        wait_s, calls_failed = self._first_wait_s(), 0
+        while (found := await self._found_within(wait_s, try_one_call if is_ailing else None)) is not Probed.WELL:
+            calls_failed += found is Probed.CALL_FAILED
+            wait_s = min(wait_s * 2, self._longest_wait_s(found, calls_failed))
         self._observe(AccountResumed(self._account, self._because))
         self._because = None
         self._opened.set()
 
-    async def _is_well_within(self, wait_s: float) -> bool:
+    def _first_wait_s(self) -> float:
+        if self._because is not SuspendedBecause.API:
+            return PROBE_S_MIN
+        # One worker's probes are enough, as long as it lives.
+        return AILING_PROBE_S_MIN if self._is_own else PROBE_S_MAX
+
+    def _longest_wait_s(self, found: Probed, calls_failed: int) -> float:
+        if found is Probed.CALL_FAILED:
+            return TRIAL_S_MAX_SOON if calls_failed <= TRIALS_SOON else TRIAL_S_MAX
+        is_harmless = self._because is SuspendedBecause.API and self._is_own
+        return AILING_PROBE_S_MAX if is_harmless else PROBE_S_MAX
+
+    async def _found_within(self, wait_s: float, try_one_call: Callable[[], Awaitable[bool]] | None) -> Probed:
         """Wait for news or for the probe's time, and find out."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
@@ -87,17 +120,21 @@ class Suspension:
                     await self._look_now.wait()
                     self._look_now.clear()
                     if not self._probe_now and not self._is_own and not await self._slots.is_suspended():
-                        return True
+                        return Probed.WELL
         self._probe_now = False
-        return await self._probe()
+        if not await self._is_answered_well():
+            return Probed.ILL
+        if try_one_call is not None and not await try_one_call():
+            return Probed.CALL_FAILED
+        await self._limiter.suspend(self._account, "")
+        return Probed.WELL
 
-    async def _probe(self) -> bool:
+    async def _is_answered_well(self) -> bool:
         slot = await self._slots.probe_slot()
         if slot is None:
             return False
         match await self._pipeline.probe(self._account):
             case Accepted():
-                await self._limiter.suspend(self._account, "")
                 return True
             case Throttled(retry_after_s):
                 await self._limiter.refused(

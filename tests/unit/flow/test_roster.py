@@ -77,7 +77,7 @@ def story(play: Callable[[Company], Awaitable[None]], **options: Any) -> None:
 
 
 async def slow(call: SeenCall) -> Reply:
-    await asyncio.sleep(8)
+    await asyncio.sleep(1.5)
     return accept(call)
 
 

@@ -83,7 +83,7 @@ def test_no_more_calls_are_under_way_than_allowed() -> None:
     async def slow(call: SeenCall) -> Reply:
         most[0] += 1
         most[1] = max(most)
-        await asyncio.sleep(5)
+        await asyncio.sleep(1.5)
         most[0] -= 1
         return accept(call)
 
