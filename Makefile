@@ -1,13 +1,16 @@
 # `make` lists what there is. PYTHON chooses the interpreter: make PYTHON=python3.13 setup
 PYTHON ?= python3
 DEMO_ARGS ?=
+KILLS_ARGS ?=
 BENCH_ARGS ?=
+TIMES ?= 20
 PYTEST_ARGS ?=
+SEEDS ?= 10000
 RUN := .venv/bin/python
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help environment setup demo bench-pace bench-limit bench-speed test check fmt lock clean
+.PHONY: help environment setup demo kills bench-pace bench-limit bench-speed test simulate check fmt lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,8 +26,14 @@ setup: environment ## everything that demo and tests need: .venv, RabbitMQ, Redi
 demo: setup ## watch it work against a simulator of the API (DEMO_ARGS="--help" for its options)
 	@$(RUN) -m loadtest.demo $(DEMO_ARGS)
 
+kills: setup ## kill a worker at each step of a job's way, TIMES=20 times, and close the books
+	@$(RUN) -m loadtest.kills --times $(TIMES) $(KILLS_ARGS)
+
 test: setup ## all tests, with servers of their own (PYTEST_ARGS="-k limiter")
 	$(RUN) -m pytest $(PYTEST_ARGS)
+
+simulate: environment ## ten thousand seeded runs of the flow with faults, in virtual time (SEEDS=1000)
+	@$(RUN) -m tests.simulation --seeds $(SEEDS)
 
 check: environment ## lint, format and types
 	$(RUN) -m ruff check

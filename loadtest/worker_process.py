@@ -105,6 +105,10 @@ class WorkerProcess:
             return False
         return True
 
+    def log(self) -> str:
+        """All of its log."""
+        return self._log.read_text(errors="replace")
+
     def log_tail(self) -> str:
         """The last lines of its log, indented."""
         with self._log.open("rb") as log:

@@ -12,6 +12,8 @@ import typer
 from worker.adapters import logs
 from worker.app import run_worker, worker_version
 from worker.commands.check import check_everything
+from worker.commands.dead_letters import dead_letters_cli
+from worker.commands.in_doubt import in_doubt_cli
 from worker.commands.publish import EXIT_INTERRUPTED, FlagJob, publish_lines, publish_one
 from worker.commands.status import show_status
 from worker.commands.terminal import run_async, settings_or_exit
@@ -26,6 +28,8 @@ cli = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+cli.add_typer(dead_letters_cli(), name="dead-letters")
+cli.add_typer(in_doubt_cli(), name="in-doubt")
 
 _RUN_HELP = """Run the sending worker: one process, all configured accounts.
 

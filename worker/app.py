@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,7 +23,9 @@ from redis.asyncio import Redis
 
 from worker.adapters import logs as logs_adapter
 from worker.adapters.admin_http import AdminServer
+from worker.adapters.failpoint import KillAt
 from worker.adapters.http_transport import TransportLimits
+from worker.adapters.http_watched_body import WatchedBody
 from worker.adapters.logs import LogObserver
 from worker.adapters.media import MediaFetcher
 from worker.adapters.mms_http import MmsHttpApi
@@ -34,6 +37,7 @@ from worker.adapters.redis_journal import RedisJournal
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.adapters.redis_presence import Presence
 from worker.core.accounts import Account, Credentials
+from worker.core.steps import Passed, unwatched
 from worker.core.topology import topology
 from worker.flow.account import AccountSender, SendLimits
 from worker.flow.drain import DrainLimits
@@ -82,6 +86,7 @@ async def run_worker(settings: Settings) -> int:
         calls_max=settings.calls_max,
     )
     logs = LogObserver()
+    passed: Passed = unwatched if settings.failpoint is None else KillAt(settings.failpoint)
 
     async with AsyncExitStack() as stack:
         redis = await open_redis(settings, stack)
@@ -108,7 +113,8 @@ async def run_worker(settings: Settings) -> int:
             on_failure=stop.fail,
         )
         stack.push_async_callback(journal.close)
-        api = build_api(settings)
+        await journal.warm_up()
+        api = build_api(settings, passed=passed)
         stack.push_async_callback(api.aclose)
         media = MediaFetcher(
             allowed=settings.media_hosts_allowed,
@@ -126,6 +132,7 @@ async def run_worker(settings: Settings) -> int:
             observe=observe,
             monotonic=time.monotonic,
             wall_clock=utc_now,
+            passed=passed,
         )
         held = HeldBytes(settings.held_bytes_max)
 
@@ -145,6 +152,7 @@ async def run_worker(settings: Settings) -> int:
                 monotonic=time.monotonic,
                 observe=observe,
                 on_failure=stop.fail,
+                passed=passed,
             )
 
         drain_limits = DrainLimits(finish_s=settings.drain_s_max, tell_s=TELL_S_MAX)
@@ -252,7 +260,7 @@ def wanted(running: Settings, loaded: Settings | SettingsProblems) -> Wanted | U
     return Wanted(accounts_of(running, loaded.accounts), at_next_start=changed_settings(running, loaded))
 
 
-def build_api(settings: Settings) -> MmsHttpApi:
+def build_api(settings: Settings, *, passed: Passed = unwatched) -> MmsHttpApi:
     """The API's client, for all accounts."""
     return MmsHttpApi(
         api_url=settings.api_url,
@@ -267,6 +275,7 @@ def build_api(settings: Settings) -> MmsHttpApi:
             keepalive_s=settings.api_keepalive_s,
         ),
         connections_ahead=min(settings.calls_max, CONNECTIONS_AHEAD_MAX),
+        make_body=bytes if passed is unwatched else partial(WatchedBody, passed=passed),
     )
 
 

@@ -57,7 +57,7 @@ def private_system(console: Console, simulator: SimulatorProcess) -> Iterator[Sy
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mms-bench-")))
         with step(console, "RabbitMQ, Redis and the API's simulator, private ones"):
             broker = stack.enter_context(RabbitMQ())
-            store = stack.enter_context(Redis())
+            store = stack.enter_context(Redis(append_only=True))
             stack.enter_context(simulator)
         yield System(broker, store, simulator, folder)
 

@@ -20,10 +20,14 @@ from worker.adapters.redis_journal import RedisJournal, doubt_key, epoch_key, re
 from worker.core.journal import (
     CLOCKS_APART_US_MAX,
     FORGOTTEN,
+    GIVEN_UP,
     IN_DOUBT,
     NEVER_TOLD,
+    RELEASED,
     Claim,
     Record,
+    Resolution,
+    Resolved,
     State,
     Told,
     Verdict,
@@ -32,15 +36,20 @@ from worker.core.journal import (
     ended,
     read,
     released,
+    resolve,
     tell,
     written,
 )
+from worker.core.journal import SENT as AS_SENT
 from worker.flow.observations import JournalAnswered, Observation
-from worker.flow.ports import Claimed, Journal, JournalAway
+from worker.flow.ports import Claimed, JournalAway
+
+Journal = MemoryJournal | RedisJournal
 
 CALL_S_MAX = 0.3
 OURS = "w1-1"
 FINGERPRINT, OTHER = "a" * 48, "b" * 48
+HTTP_502 = ended(FINGERPRINT, IN_DOUBT, {"why": "HTTP 502"})
 SENT = ended(FINGERPRINT, "sent", {"recipients": [["+61412345678", "m|1"]], "refused": []})
 
 
@@ -234,6 +243,129 @@ async def test_what_is_not_a_record_leaves_the_job_in_doubt(redis_url: str) -> N
         assert (found.verdict, found.record.end) == (Verdict.ENDED, IN_DOUBT)
 
 
+# --- Jobs in doubt ---------------------------------------------------------------------------------------
+
+
+def resolution(end: str, job_id: str = "job-1", fingerprint: str = FINGERPRINT) -> Resolution:
+    return Resolution(job_id, fingerprint, end)
+
+
+async def resolved(journal: Journal, *resolutions: Resolution) -> list[Resolved]:
+    answer = await journal.resolve("acme", resolutions)
+    assert not isinstance(answer, JournalAway)
+    return answer
+
+
+async def are_done(journal: Journal, *resolutions: Resolution) -> list[bool]:
+    return [one.is_done for one in await resolved(journal, *resolutions)]
+
+
+async def in_doubt(journal: Journal) -> set[str]:
+    """The ids of acme's jobs in doubt."""
+    if isinstance(journal, MemoryJournal):
+        return {job_id for _, job_id in journal.in_doubt}
+    ids = await journal._redis.zrange(doubt_key("acme"), 0, -1)
+    return {job_id.decode() for job_id in ids if isinstance(job_id, bytes)}
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_a_job_in_doubt_that_is_released_can_be_claimed_by_one(journal: Journal, *, is_told: bool) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), HTTP_502)])
+    if is_told:
+        journal.tell("acme", [told(IN_DOUBT)])
+        await asyncio.sleep(0.25)
+    assert await in_doubt(journal) == {"job-1"}
+    (first,) = await resolved(journal, resolution(RELEASED))
+    assert (first.is_done, first.record.state) == (True, State.OPEN)
+    assert await in_doubt(journal) == set()
+    assert await verdicts(journal, wish(token="w2-1"), wish(token="w3-1")) == [Verdict.CLAIMED, Verdict.BUSY]
+
+
+@pytest.mark.parametrize("end", [AS_SENT, GIVEN_UP])
+async def test_a_job_in_doubt_that_is_settled_is_told(journal: Journal, end: str) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), HTTP_502)])
+    assert await resolved(journal, resolution(end)) == [
+        Resolved(is_done=True, record=Record(State.TOLD, FINGERPRINT, end=end))
+    ]
+    assert await in_doubt(journal) == set()
+    assert await verdicts(journal, wish(token="w2-1")) == [Verdict.TOLD]
+
+
+async def test_only_the_first_resolution_counts(journal: Journal) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), HTTP_502)])
+    assert await are_done(journal, resolution(GIVEN_UP), resolution(RELEASED), resolution(GIVEN_UP)) == [
+        True,
+        False,
+        False,
+    ]
+    (late,) = await resolved(journal, resolution(RELEASED))
+    assert late == Resolved(is_done=False, record=Record(State.TOLD, FINGERPRINT, end=GIVEN_UP))
+
+
+async def test_an_end_in_doubt_that_is_told_late_undoes_no_resolution(journal: Journal) -> None:
+    claims = [wish("released"), wish("sent")]
+    await claimed(journal, *claims)
+    await journal.conclude("acme", [(one, HTTP_502) for one in claims])
+    await resolved(journal, *(resolution(RELEASED, one.job_id) for one in claims))
+    again = wish("sent", token="w2-1")
+    await claimed(journal, again)
+    await journal.conclude("acme", [(again, SENT)])
+    journal.tell("acme", [told(IN_DOUBT, one.job_id) for one in claims])
+    await asyncio.sleep(0.25)
+    late = wish("released", token="w3-1"), wish("sent", token="w3-1")
+    assert await verdicts(journal, *late) == [Verdict.CLAIMED, Verdict.ENDED]
+
+
+async def test_what_is_not_in_doubt_cannot_be_resolved(journal: Journal) -> None:
+    await claimed(journal, wish("called"), wish("open"), wish("sent"))
+    await journal.conclude("acme", [(wish("open"), released(FINGERPRINT)), (wish("sent"), SENT)])
+    found = await resolved(journal, *(resolution(GIVEN_UP, job_id) for job_id in ("called", "open", "sent")))
+    assert [(one.is_done, one.record.state) for one in found] == [
+        (False, State.CLAIMED),
+        (False, State.OPEN),
+        (False, State.ENDED),
+    ]
+    assert await verdicts(journal, wish("called"), wish("open", token="w2-1")) == [Verdict.CLAIMED] * 2
+
+
+async def test_a_claim_that_no_call_can_still_use_is_in_doubt_and_can_be_resolved(journal: Journal) -> None:
+    await claimed(journal, wish())
+    await asyncio.sleep(CALL_S_MAX + 0.1)
+    assert await are_done(journal, resolution(RELEASED)) == [True]
+
+
+async def test_of_what_nothing_is_remembered_can_be_resolved(journal: Journal) -> None:
+    assert await are_done(journal, resolution(RELEASED), resolution(AS_SENT, "job-2")) == [True, True]
+    assert await verdicts(journal, wish(), wish("job-2")) == [Verdict.CLAIMED, Verdict.TOLD]
+
+
+async def test_another_job_with_the_same_id_is_left_alone(journal: Journal) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), HTTP_502)])
+    (found,) = await resolved(journal, resolution(GIVEN_UP, fingerprint=OTHER))
+    assert (found.is_done, found.record.fingerprint) == (False, FINGERPRINT)
+    assert await in_doubt(journal) == {"job-1"}
+
+
+async def test_a_record_that_cannot_be_read_can_be_resolved(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await redis.set(record_key("acme", "job-1"), "X|of|another|release")
+        assert await are_done(journal, resolution(GIVEN_UP)) == [True]
+        assert await verdicts(journal, wish()) == [Verdict.TOLD]
+
+
+async def test_a_resolution_is_remembered_for_as_long_as_an_id(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await resolved(journal, resolution(GIVEN_UP), resolution(RELEASED, "job-2"))
+        for job_id in ("job-1", "job-2"):
+            assert 990 < await redis.ttl(record_key("acme", job_id)) <= 1000
+
+
 # --- The twin --------------------------------------------------------------------------------------------
 
 TOKENS, JOBS = st.sampled_from(["w1-1", "w1-2", "w2-1"]), st.sampled_from(["a", "b"])
@@ -253,6 +385,12 @@ STEPS = st.one_of(
     st.tuples(st.just("claim"), JOBS, TOKENS, st.booleans(), st.integers(-3, 3), st.sampled_from([FINGERPRINT, OTHER])),
     st.tuples(st.just("conclude"), JOBS, TOKENS, OUTCOMES),
     st.tuples(st.just("tell"), JOBS, TOKENS, st.sampled_from(["sent", "dead", "in_doubt", "released"])),
+    st.tuples(
+        st.just("resolve"),
+        JOBS,
+        st.sampled_from([FINGERPRINT, FINGERPRINT, OTHER]),
+        st.sampled_from([RELEASED, AS_SENT, GIVEN_UP]),
+    ),
     st.tuples(
         st.just("break"),
         JOBS,
@@ -300,6 +438,14 @@ def test_the_script_decides_as_its_twin(redis_url: str, steps: list[tuple[int, t
                     held.pop(job_id, None)
                     if record_after is not None:
                         held[job_id] = record_after
+                case "resolve", [str(print_), str(end)]:
+                    before = held.get(job_id)
+                    doubtful = redis.zscore(doubt_key("twin"), job_id)
+                    said = ask(job_id, "resolve", 100, 300_000, print_, end, job_id)
+                    one_end = Resolution(job_id, print_, end)
+                    held[job_id], is_done = resolve(before, one_end, now_us=now_us, call_us_max=300_000)
+                    assert said[0] == is_done
+                    assert redis.zscore(doubt_key("twin"), job_id) == (None if is_done else doubtful)
                 case "break", [str(text)]:
                     redis.set(record_key("twin", job_id), text)
                     held[job_id] = read(text)

@@ -9,7 +9,9 @@ from typing import Any
 import jsonschema
 import orjson
 import pytest
+from redis import Redis as RedisClient
 
+from deploy.local import Redis
 from tests.end_to_end.conftest import System
 from tests.jobs import PNG, job_body
 
@@ -67,10 +69,19 @@ def test_a_taken_admin_port_names_the_setting(system: System) -> None:
     assert "MMS_ADMIN_PORT" in said(system, "run", code=2, MMS_ADMIN_PORT=taken)
 
 
-def test_check_finds_everything_well_and_changes_nothing(system: System) -> None:
-    words = said(system, "check", code=0)
+def test_check_finds_everything_well_and_changes_nothing(system: System, own_redis: Redis) -> None:
+    words = said(system, "check", code=0, MMS_REDIS_URL=own_redis.url)
     assert "✗" not in words
     assert words.count("✓") == 4
+
+
+def test_check_tells_what_makes_redis_forget(system: System, own_redis: Redis) -> None:
+    with RedisClient.from_url(own_redis.url) as client:
+        client.config_set("appendonly", "no")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    words = said(system, "check", code=2, MMS_REDIS_URL=own_redis.url)
+    assert "append-only" in words
+    assert "noeviction" in words
 
 
 def test_check_tells_a_refused_key(system: System) -> None:

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import httpx
@@ -38,8 +40,12 @@ class TransportLimits:
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """One pool of connections. Never retries, follows no redirect, keeps no cookie, reads no proxy setting."""
 
-    def __init__(self, *, ssl_context: ssl.SSLContext, limits: TransportLimits) -> None:
+    def __init__(
+        self, *, ssl_context: ssl.SSLContext, limits: TransportLimits, make_body: Callable[[bytes], Any] = bytes
+    ) -> None:
+        """``make_body``: what aiohttp is given as a request's body (tests watch it leave)."""
         self._limits = limits
+        self._make_body = make_body
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             connect=limits.connect_timeout_s,
@@ -66,11 +72,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             # For an answer that drips. Longer than connecting may take: when this fires, the request is on its way.
             async with asyncio.timeout(self._limits.connect_timeout_s + self._limits.read_timeout_s):
+                body = await request.aread()
                 response = await self._session.request(
                     request.method,
                     URL(str(request.url), encoded=True),
                     headers=request.headers.multi_items(),
-                    data=await request.aread() or None,
+                    data=self._make_body(body) if body else None,
                     allow_redirects=False,
                 )
                 try:

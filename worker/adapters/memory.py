@@ -168,6 +168,11 @@ class MemoryBroker:
         else:
             self._publishable.set()
 
+    @property
+    def held(self) -> int:
+        """How many deliveries have no ack yet."""
+        return sum(len(session.unacked) for session in self._sessions.values())
+
     async def ack(self, delivery: Delivery) -> None:
         """Forget the delivery, if it is still ours."""
         receipt = delivery.receipt

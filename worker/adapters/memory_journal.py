@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from worker.core.journal import IN_DOUBT, MICRO, Claim, Record, State, Told, claim, conclude, read, tell, written
+from worker.core.journal import (
+    IN_DOUBT,
+    MICRO,
+    Claim,
+    Record,
+    Resolution,
+    Resolved,
+    State,
+    Told,
+    claim,
+    conclude,
+    read,
+    resolve,
+    tell,
+    written,
+)
 from worker.flow.ports import Claimed, JournalAway, Monotonic
 
 
@@ -43,6 +58,12 @@ class MemoryJournal:
             else:
                 self.records[account, end.job_id] = written(record)
 
+    async def resolve(self, account: str, resolutions: Sequence[Resolution]) -> list[Resolved] | JournalAway:
+        """Resolve jobs in doubt."""
+        if self.away_because:
+            return JournalAway(self.away_because)
+        return [self._resolve(account, one) for one in resolutions]
+
     def record(self, account: str, job_id: str) -> Record | None:
         """What is remembered of a job."""
         text = self.records.get((account, job_id))
@@ -69,6 +90,15 @@ class MemoryJournal:
         record, is_ours = conclude(self.record(account, one.job_id), one.token, outcome, now_us=self._now_us())
         self._keep(account, one.job_id, record)
         return is_ours
+
+    def _resolve(self, account: str, one: Resolution) -> Resolved:
+        record, is_done = resolve(
+            self.record(account, one.job_id), one, now_us=self._now_us(), call_us_max=self._call_us_max
+        )
+        if is_done:
+            self._keep(account, one.job_id, record)
+            self.in_doubt.pop((account, one.job_id), None)
+        return Resolved(is_done, record)
 
     def _keep(self, account: str, job_id: str, record: Record) -> None:
         self.records[account, job_id] = written(record)

@@ -10,8 +10,9 @@ import base64
 import math
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -47,8 +48,13 @@ class MmsHttpApi:
         ssl_context: ssl.SSLContext,
         limits: TransportLimits,
         connections_ahead: int,
+        make_body: Callable[[bytes], Any] = bytes,
     ) -> None:
-        """``connections_ahead``: how many each account opens before its first slot at most."""
+        """``connections_ahead``: how many each account opens before its first slot at most.
+
+        ``make_body``: see ``AiohttpTransport``.
+        """
+        self._make_body = make_body
         self._ssl_context = ssl_context
         self._limits = limits
         self._send_url = httpx.URL(f"{api_url}/send-mms")
@@ -69,7 +75,7 @@ class MmsHttpApi:
         self._clients[account] = _Client(
             transport=known.transport
             if known
-            else AiohttpTransport(ssl_context=self._ssl_context, limits=self._limits),
+            else AiohttpTransport(ssl_context=self._ssl_context, limits=self._limits, make_body=self._make_body),
             headers=httpx.Headers(common),
             send_headers=httpx.Headers(common | {"Content-Type": content_type(self._boundary)}),
         )

@@ -29,6 +29,18 @@ def redis_client(url: str, *, timeout_s: float) -> Redis:
     )
 
 
+async def forgets_because(redis: Redis) -> list[str]:
+    """What in its configuration makes Redis forget, in words for a person. Raises what ``REDIS_FAILURES`` names."""
+    persistence, memory = await redis.info("persistence"), await redis.info("memory")
+    problems = []
+    if not persistence.get("aof_enabled"):
+        problems.append("it is not append-only (set appendonly yes)")
+    policy = str(memory.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        problems.append(f"it evicts (maxmemory-policy is {policy}, set noeviction)")
+    return problems
+
+
 async def require_redis(redis: Redis) -> None:
     """Return when Redis answers; ``CannotStart`` says in a sentence why it does not."""
     try:

@@ -7,7 +7,9 @@
 -- ARGV      'claim' ttl_s call_us_max seen_us, then for each job: token fingerprint redelivered published_us job_id
 --           'conclude' ttl_s, then for each job: token record job_id
 --           'tell' ttl_s, then for each job: token fingerprint end
--- Returns   claim: {now_us, verdict, record, verdict, record, …}; conclude: {1 or 0, …}; tell: {}
+--           'resolve' ttl_s call_us_max, then for each job: fingerprint end job_id
+-- Returns   claim: {now_us, verdict, record, verdict, record, …}; conclude: {1 or 0, …}; tell: {};
+--           resolve: {1 or 0, record, 1 or 0, record, …}
 
 -- core/journal.py
 local CLOCKS_APART_US_MAX, FORGOTTEN_US_MAX = 60000000, 3600000000
@@ -121,14 +123,21 @@ function commands.conclude()
   return answer
 end
 
+local function is_told_by(record, token, ending)
+  if record.state == 'C' then return record.token == token end
+  if record.state == 'T' then return false end
+  if record.state == 'O' then return ending ~= 'in_doubt' end
+  if ending == 'in_doubt' or ending == 'dead' then return record.ending == ending end
+  return ending ~= 'released'
+end
+
 function commands.tell()
   for n = 3, #KEYS do
     local at = 3 + (n - 3) * 3
     local token, print, ending = ARGV[at], ARGV[at + 1], ARGV[at + 2]
     local text = redis.call('GET', KEYS[n])
     local record = text and read(text)
-    local is_its_end = not text or (record and (record.state == 'E' or record.state == 'O'))
-    if is_its_end or (record and record.state == 'C' and record.token == token) then
+    if not text or (record and is_told_by(record, token, ending)) then
       if ending == 'dead' then
         redis.call('DEL', KEYS[n])
       elseif ending == 'released' then
@@ -139,6 +148,31 @@ function commands.tell()
     end
   end
   return {}
+end
+
+local function is_in_doubt(record, print, call_us_max)
+  if record.print ~= print then return false end
+  if record.state == 'C' then return now_us - record.at_us > call_us_max end
+  return record.ending == 'in_doubt'
+end
+
+function commands.resolve()
+  local answer = {}
+  for n = 3, #KEYS do
+    local at = 4 + (n - 3) * 3
+    local print, ending, job_id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+    local text = redis.call('GET', KEYS[n])
+    local record = text and read(text)
+    local is_done = not record or is_in_doubt(record, print, tonumber(ARGV[3]))
+    if is_done then
+      text = ending == 'released' and string.format('O|%s|%.0f', print, now_us) or 'T|' .. print .. '|' .. ending
+      redis.call('SET', KEYS[n], text, 'EX', ARGV[2])
+      redis.call('ZREM', KEYS[2], job_id)
+    end
+    answer[#answer + 1] = is_done and 1 or 0
+    answer[#answer + 1] = text
+  end
+  return answer
 end
 
 if not commands[ARGV[1]] then return redis.error_reply('ERR unknown journal command ' .. tostring(ARGV[1])) end

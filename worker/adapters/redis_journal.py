@@ -2,7 +2,7 @@
 
 While one group is on its way the next one gathers, so that what a job costs does not grow with the rate. A command
 whose answer is lost may have been carried out; each may be repeated: a claim is recognised by its token, an outcome by
-itself.
+itself, and a resolution that was carried out by the record that comes with the second answer.
 
 Redis must not forget: append-only and without eviction (``mms-worker check`` looks). What it forgets all the same is
 noticed by ``epoch``: no memory at all, or less of it than this worker was last told.
@@ -11,6 +11,7 @@ noticed by ``epoch``: no memory at all, or less of it than this worker was last 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
@@ -20,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from worker.adapters.redis_connection import REDIS_FAILURES, words_for
-from worker.core.journal import Claim, Record, Told, Verdict, read, written
+from worker.core.journal import Claim, Record, Resolution, Resolved, Told, Verdict, read, written
 from worker.flow.observations import JournalAnswered, Observer
 from worker.flow.ports import Claimed, JournalAway, Monotonic
 from worker.flow.tasks import Tasks
@@ -66,6 +67,11 @@ class RedisJournal:
         self._to_tell: defaultdict[str, list[Told]] = defaultdict(list)
         self._telling: asyncio.TimerHandle | None = None
 
+    async def warm_up(self) -> None:
+        """Have the script known and a connection open before the first slot. Never fails: the first claim says why."""
+        with contextlib.suppress(*REDIS_FAILURES):
+            await self._redis.script_load(self._source)
+
     async def claim(self, account: str, claims: Sequence[Claim]) -> list[Claimed] | JournalAway:
         """Claim each, or say what is known of its job."""
         details: list[Any] = [self._keep_s, self._call_us_max, self._seen_us.get(account, 0)]
@@ -93,6 +99,19 @@ class RedisJournal:
         self._to_tell[account] += ends
         if self._telling is None:
             self._telling = asyncio.get_running_loop().call_later(TELL_S, self._send_told)
+
+    async def resolve(self, account: str, resolutions: Sequence[Resolution]) -> list[Resolved] | JournalAway:
+        """Resolve jobs in doubt; the answers are in the same order."""
+        details: list[Any] = [self._keep_s, self._call_us_max]
+        for one in resolutions:
+            details += [one.fingerprint, one.end, one.job_id]
+        answer = await self._ask("resolve", account, [one.job_id for one in resolutions], details)
+        if isinstance(answer, JournalAway):
+            return answer
+        return [
+            Resolved(bool(is_done), read(text.decode(errors="replace")))
+            for is_done, text in zip(answer[::2], answer[1::2], strict=True)
+        ]
 
     async def close(self) -> None:
         """Write what waits, as far as the store answers."""

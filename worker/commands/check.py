@@ -12,6 +12,7 @@ from rich.table import Table
 
 from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, connect, why
+from worker.adapters.redis_connection import forgets_because
 from worker.app import broker_address, build_api, open_redis
 from worker.commands.terminal import EXIT_CANNOT_START
 from worker.core.outcome import Accepted, NotSent, Suspended, SuspendedBecause, Throttled, classify_account
@@ -65,8 +66,11 @@ async def _broker(settings: Settings) -> str:
 async def _redis(settings: Settings) -> str:
     async with AsyncExitStack() as stack:
         redis = await open_redis(settings, stack)
-        seconds, _ = await redis.time()
-        return f"answers; its clock says {seconds}"
+        if problems := await forgets_because(redis):
+            raise CannotStart(
+                f"Redis would forget what was called for, and jobs would be in doubt: {' and '.join(problems)}."
+            )
+        return "answers; it is append-only and never evicts"
 
 
 def _account_check(api: MmsHttpApi, account: AccountSettings) -> Callable[[], Awaitable[str]]:

@@ -12,6 +12,7 @@ from typing import Any
 OUR_HEADERS = "x-mms-"
 #: Attempts that the job has used up so far; ours, carried from copy to copy.
 ATTEMPTS_HEADER = "x-mms-attempts"
+REQUEUED_FOR_HEADER = "x-mms-requeued-for"
 _ATTEMPTS_BELIEVED_MAX = 1_000_000
 #: What is carried of a producer's headers to a copy. A frame holds 128 KB, and a copy adds headers of ours.
 CARRIED_BYTES_MAX = 32_768
@@ -53,6 +54,12 @@ class Delivery:
         value = self.headers.get(ATTEMPTS_HEADER)
         is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _ATTEMPTS_BELIEVED_MAX
         return value if is_count and isinstance(value, int) else 0
+
+    @property
+    def requeued_for(self) -> str | None:
+        """Why it was put back last; None when it comes from a producer."""
+        value = self.headers.get(REQUEUED_FOR_HEADER)
+        return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.core.events import EventType
+from worker.core.events import EventType, ResolvedAs, ResolvedBy
 
 _STRING = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -38,6 +38,14 @@ _FURTHER: dict[EventType, dict[str, Any]] = {
     EventType.EXPIRED: {"expires_at": _TIME},
     EventType.DEAD: {"reasons": {"type": "array", "items": _STRING, "minItems": 1}},
     EventType.IN_DOUBT: {"since": _TIME, "why": _STRING, "recipients": {"type": "array", "items": _STRING}},
+    EventType.RESOLVED: {
+        "resolution": {
+            "enum": [resolution.value for resolution in ResolvedAs],
+            "description": "sent and given_up are final; after resent an ordinary end follows.",
+        },
+        "by": {"enum": [by.value for by in ResolvedBy]},
+        "evidence": {"type": "string", "description": "What it was resolved by, in words."},
+    },
 }
 
 

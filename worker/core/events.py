@@ -1,7 +1,7 @@
 """The events: CloudEvents 1.0 in structured JSON, one builder per type (pure).
 
-The ``id`` is made from the job and the type, so that a repeat after a crash carries the same ``source`` and
-``id`` and a consumer can drop it.
+The ``id`` is made from the job and the type, and of a resolution from its number, so that a repeat after a crash
+carries the same ``source`` and ``id`` and a consumer can drop it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,30 @@ _DIGEST_CHARACTERS = 32
 
 
 class EventType(enum.StrEnum):
-    """The types that the sending worker publishes."""
+    """The types of what is told about jobs."""
 
     SENT = "mms.job.sent"
     REFUSED = "mms.job.refused"
     EXPIRED = "mms.job.expired"
     DEAD = "mms.job.dead"
     IN_DOUBT = "mms.job.in_doubt"
+    RESOLVED = "mms.job.resolved"
+
+
+class ResolvedAs(enum.StrEnum):
+    """What became of a job in doubt. ``SENT`` and ``GIVEN_UP`` are final; after ``RESENT`` an ordinary end follows."""
+
+    SENT = "sent"
+    GIVEN_UP = "given_up"
+    RESENT = "resent"
+
+
+class ResolvedBy(enum.StrEnum):
+    """Who resolved it: a delivery report that proves it, a rule after a deadline, or a person."""
+
+    REPORT = "report"
+    RULE = "rule"
+    OPERATOR = "operator"
 
 
 def job_event(
@@ -41,17 +58,21 @@ def job_event(
     at: datetime,
     more: dict[str, Any],
     body_for_id: bytes | None = None,
+    number: int | None = None,
 ) -> Publication:
     """Build the event of one job.
 
     ``attempt``: number of attempts used so far, the one that led here included. ``body_for_id``: the message
     as published, for a job that could not be decoded: its id may be missing or not its own, so the digest
-    of what came is made part of the event's id.
+    of what came is made part of the event's id. ``number``: which of the job's events of this type it is, where a job
+    may have several.
     """
     name = job_id or "unreadable"
     event_id = f"{name}:{kind.value}"
     if body_for_id is not None:
         event_id += f":{hashlib.sha256(body_for_id).hexdigest()[:_DIGEST_CHARACTERS]}"
+    if number is not None:
+        event_id += f":{number}"
     event = {
         "specversion": "1.0",
         "id": event_id,
@@ -68,6 +89,31 @@ def job_event(
         body=orjson.dumps(event),
         headers={},
         content_type=CONTENT_TYPE,
+    )
+
+
+def resolved_event(
+    *,
+    account: str,
+    job_id: str,
+    reference: str | None,
+    attempt: int,
+    at: datetime,
+    number: int,
+    resolution: ResolvedAs,
+    by: ResolvedBy,
+    evidence: str,
+) -> Publication:
+    """Build the event that a job in doubt is resolved. ``number``: how many times it is resolved, this one included."""
+    return job_event(
+        EventType.RESOLVED,
+        account=account,
+        job_id=job_id,
+        reference=reference,
+        attempt=attempt,
+        at=at,
+        more={"resolution": resolution.value, "by": by.value, "evidence": evidence},
+        number=number,
     )
 
 

@@ -7,11 +7,14 @@ A job's record lives under its account and id, for as long as an id counts as us
                             ├── its outcome is known ─────▶ ended ──event confirmed, delivery acknowledged──▶ told
                             └── no outcome in time ───────▶ ended, in doubt
 
+    in doubt ──resolve──▶ open, to be sent again; or told, as sent or given up
+
 * A **claim** is written before the first byte of a call, and only one delivery of a job can have it. A claim without an
   outcome, older than any call can be, is of a worker that died: whether the job was sent, nobody knows.
 * An **outcome** is written before its event is published, so that a crash in between repeats an event and not a call:
   whoever is handed the job again tells the same.
 * What is **told** needs no more than its fingerprint: a repeat is acknowledged in silence.
+* What is **in doubt** stays so until it is resolved, by whoever comes first: a second resolution changes nothing.
 
 Nothing there means: never called, provided that the store has forgotten nothing. When it has, ``epoch_us`` says since
 when it remembers, and a job that was handed out before may have been called for in the time that is forgotten: it is in
@@ -46,6 +49,8 @@ FORGOTTEN = "the job was handed out before, and the journal has lost what it kne
 UNREADABLE = "the journal's record of the job cannot be read"
 
 DEAD, IN_DOUBT, RELEASED = "dead", "in_doubt", "released"
+#: What a job in doubt can be resolved as, apart from ``RELEASED``.
+SENT, GIVEN_UP = "sent", "given_up"
 
 
 class State(enum.StrEnum):
@@ -112,6 +117,26 @@ class Told:
     end: str
 
 
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What was found out, or decided, about a job in doubt.
+
+    ``fingerprint``: of the job as it is held. ``end``: ``RELEASED`` to have it sent again, ``SENT`` or ``GIVEN_UP``.
+    """
+
+    job_id: str
+    fingerprint: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a resolution came to: whether it was this one that decided, and the job's record as it is now."""
+
+    is_done: bool
+    record: Record
+
+
 def claim(  # noqa: C901, PLR0911 - a table: one row, one return
     record: Record | None, wish: Claim, *, now_us: int, epoch_us: int, call_us_max: int
 ) -> tuple[Record, Verdict]:
@@ -155,12 +180,58 @@ def conclude(record: Record | None, token: str, outcome: Record, *, now_us: int)
 
 def tell(record: Record | None, told: Told, *, now_us: int) -> Record | None:
     """The record once the end is told. Of what is dead nothing is kept: it was not sent, and may be tried again."""
-    is_its_end = record is None or record.state in {State.ENDED, State.OPEN} or _is_claim_of(record, told.token)
-    if record is not None and not is_its_end:
+    if record is not None and not _is_told_by(record, told):
         return record
     if told.end == RELEASED:
         return Record(State.OPEN, told.fingerprint, at_us=now_us)
     return None if told.end == DEAD else Record(State.TOLD, told.fingerprint, end=told.end)
+
+
+def _is_told_by(record: Record, told: Told) -> bool:
+    """Whether ``told`` is about this record, and not about one that was resolved meanwhile.
+
+    An end is told to the journal a moment after everybody else. Who is quick resolves a job in doubt before that; told
+    as in doubt once more, a job that was released would never be sent, and one that was sent could be released again.
+    (Not told apart is a doubt about the call that follows; that call would have to end within the same moment.)
+    """
+    match record.state:
+        case State.ENDED:
+            # That one delivery was not called for, or is dead, says nothing against the end of another.
+            return record.end == told.end if told.end in {IN_DOUBT, DEAD} else told.end != RELEASED
+        case State.OPEN:
+            return told.end != IN_DOUBT
+        case State.CLAIMED:
+            return record.token == told.token
+        case State.TOLD | State.UNREADABLE:
+            return False
+
+
+def resolve(record: Record | None, wish: Resolution, *, now_us: int, call_us_max: int) -> tuple[Record, bool]:
+    """The record after a resolution, and whether it decided; False leaves the record as it is.
+
+    What can be resolved is what a claim would find in doubt, and what nothing is remembered of: the job was held for
+    longer than ids are, or the store has forgotten. A job that may be claimed, is being called for or has ended
+    otherwise cannot: somebody has resolved it before.
+    """
+    if record is not None and not _is_in_doubt(record, wish.fingerprint, now_us=now_us, call_us_max=call_us_max):
+        return record, False
+    if wish.end == RELEASED:
+        return Record(State.OPEN, wish.fingerprint, at_us=now_us), True
+    return Record(State.TOLD, wish.fingerprint, end=wish.end), True
+
+
+def _is_in_doubt(record: Record, fingerprint: str, *, now_us: int, call_us_max: int) -> bool:
+    if record.state is not State.UNREADABLE and record.fingerprint != fingerprint:
+        return False
+    match record.state:
+        case State.ENDED | State.TOLD:
+            return record.end == IN_DOUBT
+        case State.CLAIMED:
+            return now_us - record.at_us > call_us_max
+        case State.OPEN:
+            return False
+        case State.UNREADABLE:
+            return True
 
 
 def released(fingerprint: str) -> Record:

@@ -20,12 +20,17 @@ DEAD_QUEUE = "mms.dead"
 IN_DOUBT_QUEUE = "mms.in_doubt"
 UNROUTABLE_QUEUE = "mms.unroutable"
 EVENTS_QUEUE = "mms.events.log"
+_JOBS_QUEUE, _URGENT = "mms.jobs.", ".urgent"
 
 #: The fixed delays of the retry queues, in seconds. One delay per queue: expiry happens only at a queue's head.
 RETRY_DELAYS_S = (1, 5, 15, 60, 300)
 
 #: A job that was handed out this often without an end (each time its worker died or left) goes to mms.dead.
 DELIVERY_LIMIT = 100
+#: Of the queues that people look through. Each look hands every message out and takes it back, which counts as a
+#: delivery, and RabbitMQ 4 drops a message after 20 of them unless the queue says otherwise. A quorum queue's limit is
+#: a non-negative integer (only some versions know -1 for none), so: more looks than there will ever be.
+LOOKED_THROUGH_LIMIT = 1_000_000_000
 EVENT_LOG_BYTES_MAX = 2_000_000_000
 EVENT_LOG_AGE_MAX = "7D"
 EVENT_LOG_SEGMENT_BYTES = 100_000_000
@@ -68,12 +73,21 @@ class Topology:
 
 def routing_key(account: str, lane: Lane) -> str:
     """The routing key of ``mms.jobs`` that producers use."""
-    return account if lane is Lane.BULK else f"{account}.urgent"
+    return account if lane is Lane.BULK else f"{account}{_URGENT}"
 
 
 def jobs_queue(account: str, lane: Lane) -> str:
     """The queue that holds an account's waiting jobs of one lane."""
-    return f"mms.jobs.{routing_key(account, lane)}"
+    return f"{_JOBS_QUEUE}{routing_key(account, lane)}"
+
+
+def account_and_lane(queue: str) -> tuple[str, Lane] | None:
+    """Whose jobs of which lane wait in ``queue``; None when it is not an account's."""
+    key = queue.removeprefix(_JOBS_QUEUE)
+    account = key.removesuffix(_URGENT)
+    if key == queue or not account:
+        return None
+    return account, Lane.BULK if account == key else Lane.URGENT
 
 
 def retry_queue(delay_s: int) -> str:
@@ -97,8 +111,8 @@ def topology(accounts: Iterable[str]) -> Topology:
         ),
         queues=(
             Queue(UNROUTABLE_QUEUE, _quorum(), ((UNROUTABLE_EXCHANGE, ""),)),
-            Queue(DEAD_QUEUE, _quorum()),
-            Queue(IN_DOUBT_QUEUE, _quorum()),
+            Queue(DEAD_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT)),
+            Queue(IN_DOUBT_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT)),
             _event_log(),
             *(_retry(delay_s) for delay_s in RETRY_DELAYS_S),
             *(queue for account in accounts for queue in jobs_queues(account)),

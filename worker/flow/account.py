@@ -26,6 +26,7 @@ from worker.core.outcome import (
 )
 from worker.core.picture import Picture
 from worker.core.settlement import SUSPENDED_WAIT_S, RequeueReason
+from worker.core.steps import Passed, Step, unwatched
 from worker.flow.call_times import CallTimes
 from worker.flow.held import HeldBytes
 from worker.flow.intake import Intake
@@ -93,8 +94,10 @@ class AccountSender:
         monotonic: Monotonic,
         observe: Observer,
         on_failure: Callable[[BaseException], None],
+        passed: Passed = unwatched,
     ) -> None:
         self.account = account
+        self._passed = passed
         self.underway = Underway()
         self._hold_s_max = limits.hold_s_max
         self._pipeline = pipeline
@@ -175,8 +178,9 @@ class AccountSender:
     async def withdraw(self) -> None:
         """After ``stop``: give back the slots, and tell the broker to send no more."""
         await self._loops.cancel()
+        self._passed(Step.IN_DRAIN)
         await self._slots.give_back()
-        await self._release_waiting()
+        self._release_waiting()
         await self._broker.pause(self.account)
 
     async def finish(self, limit_s: float) -> bool:
@@ -249,6 +253,7 @@ class AccountSender:
         if batch is None:
             self._slots.put_back()
             return False
+        self._passed(Step.AFTER_SLOT)
         self._jobs.start(self._leave(batch, slot))
         return True
 
@@ -277,7 +282,7 @@ class AccountSender:
         asked_at_s = self._monotonic()
         going = await self._claimed(batch)
         if going and await self._slots.moment(slot) and self._monotonic() - asked_at_s <= CLAIM_GOOD_S:
-            going = await self._still_ours_of(going)
+            going = self._still_ours_of(going)
         elif going:
             self._lanes.put_first(going.jobs)
             going = None
@@ -291,7 +296,7 @@ class AccountSender:
         else:
             self._room.release()
             if self._is_draining:
-                await self._release_waiting()
+                self._release_waiting()
 
     async def _claimed(self, batch: Batch | None) -> Batch | None:
         """Those of the jobs, or of the next ones, that may be called for."""
@@ -309,20 +314,20 @@ class AccountSender:
             batch = self._next_batch()
         return None
 
-    async def _still_ours_of(self, batch: Batch) -> Batch | None:
+    def _still_ours_of(self, batch: Batch) -> Batch | None:
         """Without the jobs whose connection is gone; their claims are let go for whoever is handed them now."""
         ours = self._still_ours(batch.jobs)
         if gone := set(batch.jobs) - set(ours):
             self._waiting_claimed -= gone
-            await self._pipeline.release(tuple(gone))
+            self._pipeline.release(tuple(gone))
         return Batch(ours) if ours else None
 
-    async def _release_waiting(self) -> None:
+    def _release_waiting(self) -> None:
         """Let go of the claims of jobs that will not leave from here."""
         claimed = tuple(self._waiting_claimed)
         self._waiting_claimed.clear()
         if claimed:
-            await self._pipeline.release(claimed)
+            self._pipeline.release(claimed)
 
     # --- Calling -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from worker.core.delivery import Delivery
 from worker.core.job import Job, Rejected
-from worker.core.journal import Claim, Verdict, claim_of, released
+from worker.core.journal import RELEASED, Claim, Told, Verdict, claim_of
 from worker.core.retold import same_id_reason, told_again
 from worker.core.settlement import CLAIMED_WAIT_S, Moment, RequeueReason, duplicate, put_back, reject
 from worker.flow.lane import ReadyJob
@@ -25,6 +25,8 @@ from worker.flow.settling import Settling
 #: Jobs are claimed so long before their slot that the answer is there in time: twice what it takes usually, and this.
 LEAD_S_MIN, LEAD_S_MAX = 0.002, 0.05
 TIMES_KEPT = 15
+#: Before anything was measured.
+TIME_S_FIRST = 0.004
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Claimant:
         self._observe = observe
         self._monotonic = monotonic
         self._numbers = itertools.count(1)
-        self._times_s: deque[float] = deque([0.0], maxlen=TIMES_KEPT)
+        self._times_s: deque[float] = deque([TIME_S_FIRST], maxlen=TIMES_KEPT)
 
     @property
     def lead_s(self) -> float:
@@ -67,7 +69,8 @@ class Claimant:
         return claim_of(
             job,
             token=f"{self._process}-{next(self._numbers)}",
-            redelivered=delivery.redelivered,
+            # A copy that was made because another delivery had the claim may have been called for, too.
+            redelivered=delivery.redelivered or delivery.requeued_for == RequeueReason.CLAIMED,
             published_at=delivery.published_at,
         )
 
@@ -96,10 +99,13 @@ class Claimant:
             return None
         return self.without_call(delivery, job, claim, claimed)
 
-    async def release(self, jobs: Sequence[ReadyJob]) -> None:
-        """Let go of claims that their deliveries will not use any more."""
-        outcomes = [(ready.claim, released(ready.claim.fingerprint)) for ready in jobs]
-        await self._journal.conclude(jobs[0].delivery.account, outcomes)
+    def release(self, jobs: Sequence[ReadyJob]) -> None:
+        """Let go of claims that their deliveries will not use any more; also when the journal is away now."""
+        claims = [ready.claim for ready in jobs]
+        self._journal.tell(
+            jobs[0].delivery.account,
+            [Told(claim.job_id, claim.token, claim.fingerprint, RELEASED) for claim in claims],
+        )
 
     def without_call(self, delivery: Delivery, job: Job, claim: Claim, claimed: Claimed) -> Settling:
         """How a job is settled that may not be called for."""

@@ -52,6 +52,7 @@ from worker.core.settlement import (
     reject,
     try_again,
 )
+from worker.core.steps import Passed, Step, unwatched
 from worker.flow.claims import Claimant, Claims
 from worker.flow.lane import Batch, ReadyJob
 from worker.flow.observations import CallFinished, CallResult, JobReceived, Observer, Operation, Surprise
@@ -89,8 +90,10 @@ class Pipeline:
         monotonic: Monotonic,
         wall_clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
+        passed: Passed = unwatched,
     ) -> None:
         """``process``: this one's name among all that ever were."""
+        self._passed = passed
         self._broker = broker
         self._api = api
         self._media = media
@@ -100,7 +103,7 @@ class Pipeline:
         self._wall_clock = wall_clock
         self._chance = chance
         self._pictures = Pictures()
-        self._settler = Settler(broker=broker, journal=journal, observe=observe, wall_clock=wall_clock)
+        self._settler = Settler(broker=broker, journal=journal, observe=observe, wall_clock=wall_clock, passed=passed)
         self._claimant = Claimant(
             journal=journal,
             process=process,
@@ -115,6 +118,7 @@ class Pipeline:
     def decode(self, delivery: Delivery) -> Job | Rejected:
         """Read the delivery's body."""
         self._observe(JobReceived(delivery.account, delivery.redelivered))
+        self._passed(Step.AFTER_DELIVER)
         try:
             decoded = decode(delivery.body, region=self._rules.region)
         except Exception as error:  # noqa: BLE001 - a bug that one message trips must not stop the others
@@ -180,6 +184,8 @@ class Pipeline:
         claims = await self._claimant.claim(jobs)
         if isinstance(claims, JournalAway):
             return claims
+        if claims.going:
+            self._passed(Step.AFTER_CLAIM)
         expired = [ready for ready in claims.going if self.has_expired(ready.job)]
         if not expired:
             return claims
@@ -189,9 +195,9 @@ class Pipeline:
         )
         return Claims(tuple(ready for ready in claims.going if ready not in expired), (*claims.others, *ends))
 
-    async def release(self, jobs: Sequence[ReadyJob]) -> None:
+    def release(self, jobs: Sequence[ReadyJob]) -> None:
         """Let go of the claims of jobs that did not leave."""
-        await self._claimant.release(jobs)
+        self._claimant.release(jobs)
 
     async def call(self, batch: Batch) -> Outcome:
         """Make the call and say what came of it. Cancelled on the way, it is in doubt."""
@@ -271,6 +277,7 @@ class Pipeline:
 
     async def conclude(self, batch: Batch, outcome: Outcome) -> None:
         """Settle each job after the call that carried it."""
+        self._passed(Step.BEFORE_OUTCOME)
         await self._settler.settle(self._after_call(ready, outcome) for ready in batch.jobs)
 
     def _after_call(self, ready: ReadyJob, outcome: Outcome) -> Settling:

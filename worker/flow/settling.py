@@ -23,6 +23,7 @@ from worker.core.journal import RELEASED, Claim, Told
 from worker.core.outcome import JobOutcome, RefusedJob, Sent
 from worker.core.retold import record_of
 from worker.core.settlement import Finished, Requeued, Settlement, duplicate, tells_of_a_call
+from worker.core.steps import Passed, Step, unwatched
 from worker.flow.observations import JobFinished, JobRequeued, Observer
 from worker.flow.ports import Broker, Journal, JournalAway, PublishFailed
 
@@ -62,8 +63,15 @@ class Settler:
     """Publishes, acknowledges and tells whoever watches, for one process and all accounts."""
 
     def __init__(
-        self, *, broker: Broker, journal: Journal, observe: Observer, wall_clock: Callable[[], datetime]
+        self,
+        *,
+        broker: Broker,
+        journal: Journal,
+        observe: Observer,
+        wall_clock: Callable[[], datetime],
+        passed: Passed = unwatched,
     ) -> None:
+        self._passed = passed
         self._broker = broker
         self._journal = journal
         self._observe = observe
@@ -143,6 +151,7 @@ class Settler:
             await asyncio.sleep(RECORD_AGAIN_S)
         else:
             return
+        self._passed(Step.AFTER_OUTCOME)
         for (settling, _), is_ours in zip(unrecorded, answer, strict=True):
             settling.is_recorded = True
             if not is_ours:
@@ -177,8 +186,9 @@ class Settler:
         return is_known_here_alone or self._broker.is_ours(settling.delivery)
 
     async def _acknowledge(self, settling: Settling) -> None:
-        await self._broker.ack(settling.delivery)
         settlement, claim = settling.settlement, settling.claim
+        self._passed(Step.BETWEEN_COPY_AND_ACK if isinstance(settlement, Requeued) else Step.BEFORE_ACK)
+        await self._broker.ack(settling.delivery)
         if claim is not None and not (isinstance(settlement, Requeued) and settling.is_recorded):
             end = RELEASED if isinstance(settlement, Requeued) else settlement.end.value
             self._journal.tell(settling.delivery.account, [Told(claim.job_id, claim.token, claim.fingerprint, end)])

@@ -15,6 +15,7 @@ from worker.settings.values import (
     AmqpUrl,
     ApiUrl,
     CaFile,
+    FailpointSetting,
     Host,
     LogFormat,
     LogLevel,
@@ -61,7 +62,7 @@ class BrokerSettings(BaseSettings):
 class Settings(BrokerSettings):
     """Valid settings. Made by `load`, which also checks the relations; reads nothing by itself."""
 
-    redis_url: RedisUrl = Field(_REDIS_URL, description="limiter; rediss:// for TLS, or unix://")
+    redis_url: RedisUrl = Field(_REDIS_URL, description="limiter and journal; rediss:// for TLS, or unix://")
     redis_timeout_s: Seconds = Field(0.5, description="how long Redis may take; asked twice before sending stops")
 
     api_url: ApiUrl = Field(description="the API's base address, https only; calls go to {MMS_API_URL}/send-mms")
@@ -93,6 +94,9 @@ class Settings(BrokerSettings):
     drain_s_max: Seconds = Field(default_factory=_longest_call, description="how long SIGTERM waits for calls")
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("json", description="json (one object a line) or console")
+    failpoint: FailpointSetting | None = Field(
+        None, description="for tests only: STEP or STEP:N, the worker kills itself there"
+    )
 
     def prefetch_for(self, account: AccountSettings) -> int:
         """Deliveries to hold of each of the account's queues: `prefetch`, or fewer when the account is slow.

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from worker.core.steps import Failpoint, Step
 from worker.settings.sentences import shown
 
 SECRET_FILE_BYTES_MAX: Final = 65_536
@@ -245,6 +246,19 @@ def _check_account_name(text: str) -> str:
     return text
 
 
+def _read_failpoint(value: object) -> object:
+    """Step, or step:n."""
+    if not isinstance(value, str):
+        return value
+    told = re.fullmatch(r"([a-z_]+)(?::([1-9][0-9]{0,8}))?", value.strip())
+    if told is None or told[1] not in set(Step):
+        raise ValueError(
+            f"must be STEP or STEP:N, not {shown(value)}: N is from 1, STEP one of {', '.join(Step)}; or leave it out,"
+            " it is for tests only"
+        )
+    return Failpoint(Step(told[1]), int(told[2] or 1))
+
+
 AmqpUrl = Annotated[SecretStr, AfterValidator(_check_amqp_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_check_redis_url)]
 ApiUrl = Annotated[str, AfterValidator(_check_api_url)]
@@ -263,3 +277,4 @@ Seconds = Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)]
 Auth = Annotated[Literal["basic", "appkey"], BeforeValidator(_lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["json", "console"], BeforeValidator(_lower)]
+FailpointSetting = Annotated[Failpoint, BeforeValidator(_read_failpoint)]

@@ -83,5 +83,5 @@ def servers(parallel: int) -> Iterator[Servers]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mms-bench-")))
         broker = stack.enter_context(RabbitMQ(management=True, config=QUIET_MANAGEMENT))
-        stores = [stack.enter_context(Redis()) for _ in range(parallel)]
+        stores = [stack.enter_context(Redis(append_only=True)) for _ in range(parallel)]
         yield Servers(broker, stores, folder)

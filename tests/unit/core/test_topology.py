@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from worker.core.delivery import Lane
-from worker.core.topology import RETRY_DELAYS_S, jobs_queue, retry_delay_at_least, routing_key, topology
+from worker.core.topology import (
+    RETRY_DELAYS_S,
+    account_and_lane,
+    jobs_queue,
+    retry_delay_at_least,
+    routing_key,
+    topology,
+)
 
 BUILT = topology(["acme", "other"])
 QUEUES = {queue.name: queue for queue in BUILT.queues}
@@ -62,6 +69,22 @@ def test_routing_keys_and_queues_of_the_lanes() -> None:
     assert routing_key("acme", Lane.BULK) == "acme"
     assert routing_key("acme", Lane.URGENT) == "acme.urgent"
     assert jobs_queue("acme", Lane.URGENT) == "mms.jobs.acme.urgent"
+
+
+@pytest.mark.parametrize("account", ["acme", "urgent", "mms-jobs"])
+@pytest.mark.parametrize("lane", Lane)
+def test_a_queue_says_whose_jobs_it_holds(account: str, lane: Lane) -> None:
+    assert account_and_lane(jobs_queue(account, lane)) == (account, lane)
+
+
+@pytest.mark.parametrize("queue", ["", "acme", "mms.jobs.", "mms.jobs..urgent", "mms.jobs", "mms.dead"])
+def test_other_queues_are_nobodys(queue: str) -> None:
+    assert account_and_lane(queue) is None
+
+
+@pytest.mark.parametrize("name", ["mms.dead", "mms.in_doubt"])
+def test_looking_at_what_is_held_never_drops_it(name: str) -> None:
+    assert QUEUES[name].arguments["x-delivery-limit"] >= 10**6
 
 
 @pytest.mark.parametrize(("wait_s", "delay_s"), [(0, 1), (1, 1), (1.1, 5), (60, 60), (61, 300), (1e9, 300)])

@@ -15,6 +15,7 @@ from worker.adapters.memory_journal import MemoryJournal
 from worker.core.accounts import Account
 from worker.core.outcome import Answer, Reply
 from worker.core.picture import Picture
+from worker.core.steps import Passed, unwatched
 from worker.flow.account import AccountSender, SendLimits
 from worker.flow.drain import DrainLimits
 from worker.flow.held import HeldBytes
@@ -52,6 +53,7 @@ class Stage:
     held_bytes_max: int = 1_000_000_000
     hold_s_max: float = 600.0
     is_started: bool = True
+    passed: Passed = unwatched
     #: Another worker, whose broker's server, limiter and journal this one shares.
     beside: Stage | None = None
     media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class Stage:
             monotonic=loop.time,
             wall_clock=lambda: START + timedelta(seconds=loop.time() - started_s),
             chance=lambda: 0.0,
+            passed=self.passed,
         )
         self.held = HeldBytes(self.held_bytes_max)
         self.sender = self.sender_of("acme", self.prefetch)
@@ -106,6 +109,7 @@ class Stage:
             monotonic=asyncio.get_running_loop().time,
             observe=self.seen.append,
             on_failure=self.failures.append,
+            passed=self.passed,
         )
 
     def roster(self, make_sender: Callable[[Account], AccountSender], limits: DrainLimits) -> Roster:
