@@ -1,6 +1,6 @@
 """The table at the end: a row for each point, manner and state found, with the number of times it was."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +25,6 @@ class Row:
     manner: str
     journal: str
     accepted_by_death: str
-    in_doubt: int
-    told_again: str
     is_well: bool
 
 
@@ -35,16 +33,22 @@ def row_of(verdict: Verdict) -> Row:
     plan, found = verdict.plan, verdict.found
     manner = "quiet" if plan.is_quiet else "loaded"
     if found is None:
-        return Row(plan.point.name, manner, "?", "?", 0, "?", is_well=False)
+        return Row(plan.point.name, manner, "?", "?", is_well=False)
     return Row(
         plan.point.name,
         manner,
         found.state if plan.is_quiet else "",
         f"{found.accepted_by_death}/{len(plan.jobs)}" if plan.is_quiet else "",
-        len(found.in_doubt),
-        str(found.told_again),
         is_well=not verdict.problems,
     )
+
+
+def span(numbers: Sequence[int]) -> str:
+    """The least and the most of them, such as "1-12"."""
+    if not numbers:
+        return "?"
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least}-{most}"
 
 
 def draw(console: Console, verdicts: Sequence[Verdict]) -> None:
@@ -54,13 +58,17 @@ def draw(console: Console, verdicts: Sequence[Verdict]) -> None:
     )
     for name in COLUMNS:
         table.add_column(name, no_wrap=name == COLUMNS[0])
-    counted = Counter(map(row_of, verdicts))
+    alike: defaultdict[Row, list[Verdict]] = defaultdict(list)
+    for verdict in verdicts:
+        alike[row_of(verdict)].append(verdict)
     points = list(dict.fromkeys(verdict.plan.point.name for verdict in verdicts))
-    places = sorted(counted, key=lambda row: (points.index(row.point), row.manner == "loaded", row.in_doubt))
-    for row in places:
+    for row in sorted(alike, key=lambda row: (points.index(row.point), row.manner == "loaded", not row.is_well)):
+        found = [verdict.found for verdict in alike[row] if verdict.found is not None]
+        in_doubt = span([len(one.in_doubt) for one in found])
+        told_again = span([one.told_again for one in found])
         word = Text("yes", style="green") if row.is_well else Text("no", style="bold red")
-        cells = (row.point, row.manner, str(counted[row]), row.journal, row.accepted_by_death, str(row.in_doubt))
-        table.add_row(*cells, row.told_again, word)
+        count = str(len(alike[row]))
+        table.add_row(row.point, row.manner, count, row.journal, row.accepted_by_death, in_doubt, told_again, word)
     console.print(table)
     for verdict in verdicts:
         plan = verdict.plan
