@@ -226,6 +226,9 @@ MONITORED = (
     b'+1700000000.000002 [0 lua] "TIME"\r\n'
     b'+1700000000.000003 [0 lua] "HMGET" "key" "a\\r\\nb"\r\n'
     b'+1700000000.000004 [0 127.0.0.1:40000] "PING"\r\n'
+    b'+1700000000.000005 [0 127.0.0.1:40000] "EVALSHA" "def" "3" "mms:journal:{acme}" "mms:in_doubt:{acme}"\r\n'
+    b'+1700000000.000006 [0 lua] "GET" "mms:job:{acme}:j1"\r\n'
+    b'+1700000000.000007 [0 127.0.0.1:40000] "PING"\r\n'
 )
 
 
@@ -234,13 +237,13 @@ def test_commands_of_scripts_are_told_from_those_of_clients_in_pieces_of_any_siz
     counted = CommandCount()
     for start in range(0, len(MONITORED), size):
         counted.take(MONITORED[start : start + size])
-    assert counted.use() == RedisUse(by_clients=2, in_scripts=2)
+    assert counted.use() == RedisUse(by_clients=3, in_scripts=2)
 
 
 def test_a_line_that_is_not_whole_is_not_counted() -> None:
     counted = CommandCount()
     counted.take(MONITORED[:-2])
-    assert counted.use() == RedisUse(by_clients=1, in_scripts=2)
+    assert counted.use() == RedisUse(by_clients=2, in_scripts=2)
 
 
 def test_what_the_machine_does_is_read_out_of_its_first_line() -> None:

@@ -16,6 +16,8 @@ from loadtest.bench.limit.figures import RedisUse
 ANSWER_S_MAX = 5.0
 READ_BYTES = 1 << 20
 LINE_END = b"\r\n"
+JOURNAL_MARKS = (b'"mms:job:', b'"mms:journal:', b'"mms:in_doubt:')
+"""What is remembered of jobs is not the limiter's: its keys begin like this."""
 SCRIPT_MARK = b" lua] "
 """Stands where an address of a client stands otherwise: `+1700000000.000001 [0 lua] "TIME"`."""
 
@@ -76,9 +78,10 @@ class CommandCount:
         """Count the lines that are whole by now."""
         told = self._tail + piece
         whole, end, self._tail = told.rpartition(LINE_END)
-        if end:
-            self._all += whole.count(LINE_END) + 1
-            self._of_scripts += whole.count(SCRIPT_MARK)
+        for line in whole.split(LINE_END) if end else ():
+            if not any(mark in line for mark in JOURNAL_MARKS):
+                self._all += 1
+                self._of_scripts += SCRIPT_MARK in line
 
     def use(self) -> RedisUse:
         """All so far."""
