@@ -21,7 +21,7 @@ local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 100000
 local MICRO, SECOND_NS = 1000000, 1000000000
 local GUARD_NS_FIRST, GUARD_NS_MIN, GUARD_NS_MAX, GUARD_STEP_NS_MIN = 7500000, 2000000, 100000000, 500000
 local GUARD_UP_MIN, GUARD_DOWN, GUARD_DOWN_FAST = 1.1, 4e-5, 2e-3
-local BUDGET_SLOTS, SPREAD_NS_MAX, SPREAD_SHARE = 1000, 50000000, 0.8
+local BUDGET_SLOTS, CONFIRMED_WITHIN_US, SPREAD_NS_MAX, SPREAD_SHARE = 1000, 10000000, 50000000, 0.8
 local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 16.0, 2e-4, 0.4, 0.05
 
 local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
@@ -125,7 +125,8 @@ end
 
 local function raise_guard(b, spread_ns)
   local is_new = now_us - b.raised_us > 2 * MICRO
-  local is_confirmed = b.proven_guard_ns > 0 and b.slots_since < BUDGET_SLOTS
+  local is_soon = b.slots_since < BUDGET_SLOTS and now_us - b.raised_us < CONFIRMED_WITHIN_US
+  local is_confirmed = b.proven_guard_ns > 0 and is_soon
   local least_ns = max(floor(b.guard_ns * GUARD_UP_MIN), b.guard_ns + GUARD_STEP_NS_MIN)
   local jitter_ns = 2 * b.guard_ns
   if spread_ns > 0 then jitter_ns = floor(min(spread_ns, SPREAD_NS_MAX) / SPREAD_SHARE) end

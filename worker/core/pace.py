@@ -5,10 +5,11 @@ Two things can make the API answer 429 to an account that keeps to its limit, an
 * **Jitter.** Slots are evenly spaced when calls *leave*; the API counts when they *arrive*. With jitter of J seconds on
   the way, the first of ``limit + 1`` calls may come late and the last one early. So ``limit`` calls are spread over one
   second *and a guard*. Who knew J would take it as the guard; we learn it. Every slot lowers the guard by a little. A
-  refusal raises it, on trial, half of the way to the spread of the call times, which no jitter exceeds. If the next
-  thousand calls hold another refusal, that was right: it is raised again, and stays. If not, it was chance, or a
-  machine that stalled: it comes back soon, to a tenth above where it was refused. So it settles where one call in some
-  thousands is refused (stochastic approximation of a quantile: Robbins and Monro, 1951), from afar within seconds.
+  refusal raises it, on trial, half of the way to the spread of the call times, which no jitter exceeds. From there it
+  comes back soon, to a tenth above where it was refused. Where jitter is the reason, it meets the next refusal on the
+  way, within seconds: that confirms it, it is raised again, and stays. If not, it was chance, or a machine that
+  stalled. So it settles where one call in some thousands is refused (stochastic approximation of a quantile: Robbins
+  and Monro, 1951), from afar within seconds.
 * **A limit lower than configured**, which the vendor need not announce. It shows in what was *admitted* in the second
   before a refused call: jitter refuses a call only behind a full second, a lower limit behind a fuller one. What was
   admitted is then the limit, the *peak* of what is tried. From there the pace follows a cubic curve, as TCP CUBIC does
@@ -39,8 +40,10 @@ GUARD_UP_MIN = 1.1
 #: Per slot; and as long as a guard that was raised on trial is more than GUARD_UP_MIN of where it was refused.
 GUARD_DOWN = 4e-5
 GUARD_DOWN_FAST = 2e-3
-#: Another refusal within so many slots confirms it: that is more than anybody should get.
+#: Another refusal within so many slots confirms it: that is more than anybody should get. But not after so long: what
+#: stalls a machine twice within a minute is no jitter, which a guard on trial would have met before.
 BUDGET_SLOTS = 1_000
+CONFIRMED_WITHIN_US = 10 * MICRO
 #: Answer times vary for reasons of the API's own; no more of their spread than this is taken for jitter.
 SPREAD_NS_MAX = 50_000_000
 #: The spread of the call times is from their tenth to their ninetieth percentile: so much of an even jitter.
@@ -144,7 +147,8 @@ def is_sharper(pace: Pace, admitted: int) -> bool:
 def raise_guard(pace: Pace, *, spread_ns: int, now_us: int) -> Pace:
     """After a refusal that jitter explains; ``spread_ns``: spread of the call times (0: not known)."""
     is_new = now_us - pace.raised_us > 2 * MICRO
-    is_confirmed = pace.proven_guard_ns > 0 and pace.slots_since < BUDGET_SLOTS
+    is_soon = pace.slots_since < BUDGET_SLOTS and now_us - pace.raised_us < CONFIRMED_WITHIN_US
+    is_confirmed = pace.proven_guard_ns > 0 and is_soon
     least_ns = max(math.floor(pace.guard_ns * GUARD_UP_MIN), pace.guard_ns + GUARD_STEP_NS_MIN)
     jitter_ns = math.floor(min(spread_ns, SPREAD_NS_MAX) / SPREAD_SHARE) if spread_ns > 0 else 2 * pace.guard_ns
     guard_ns = min(GUARD_NS_MAX, max(least_ns, (pace.guard_ns + jitter_ns) // 2))

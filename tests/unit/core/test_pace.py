@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from worker.core.pace import (
     BUDGET_SLOTS,
+    CONFIRMED_WITHIN_US,
     GUARD_NS_FIRST,
     GUARD_NS_MAX,
     GUARD_NS_MIN,
@@ -107,16 +108,18 @@ def test_one_refusal_raises_it_on_trial() -> None:
     assert slots(pace, 1_000).guard_ns == pytest.approx(pace.guard_ns, rel=0.05)
 
 
-def test_a_second_one_within_the_budget_confirms_it() -> None:
+def test_a_second_one_soon_and_within_the_budget_confirms_it() -> None:
     once = slots(raise_guard(Pace(), spread_ns=32_000_000, now_us=NOW_US), BUDGET_SLOTS - 1)
-    twice = raise_guard(once, spread_ns=32_000_000, now_us=NOW_US)
+    twice = raise_guard(once, spread_ns=32_000_000, now_us=NOW_US + CONFIRMED_WITHIN_US - 1)
     assert slots(twice, 1_000).guard_ns == pytest.approx(twice.guard_ns, rel=0.05)
 
 
-def test_a_second_one_much_later_is_on_trial_again() -> None:
-    once = slots(raise_guard(Pace(), spread_ns=32_000_000, now_us=NOW_US), BUDGET_SLOTS)
-    twice = raise_guard(once, spread_ns=32_000_000, now_us=NOW_US)
-    assert slots(twice, 1_000).guard_ns == pytest.approx(GUARD_UP_MIN * once.guard_ns, rel=0.03)
+@pytest.mark.parametrize(("slots_later", "us_later"), [(BUDGET_SLOTS, 1), (1, CONFIRMED_WITHIN_US)])
+def test_a_second_one_much_later_is_on_trial_again(slots_later: int, us_later: int) -> None:
+    once = slots(raise_guard(Pace(), spread_ns=32_000_000, now_us=NOW_US), slots_later)
+    twice = raise_guard(once, spread_ns=32_000_000, now_us=NOW_US + us_later)
+    assert twice.proven_guard_ns == pytest.approx(GUARD_UP_MIN * once.guard_ns, abs=1)
+    assert twice.proven_guard_ns < slots(twice, 1).guard_ns < twice.guard_ns
 
 
 @pytest.mark.parametrize("jitter_ms", [3, 5, 10, 20, 40])
@@ -128,7 +131,8 @@ def test_even_jitter_is_learned_within_its_bounds(jitter_ms: float, seed: int) -
         pace = slots(pace, 1)
         short = max(0.0, 1 - pace.guard_ns / (jitter_ms * 1e6))
         if chance.random() < short * short / 2:
-            pace = raise_guard(pace, spread_ns=int(jitter_ms * SPREAD_SHARE * 1e6) + 16_000_000, now_us=NOW_US)
+            spread_ns = int(jitter_ms * SPREAD_SHARE * 1e6) + 16_000_000
+            pace = raise_guard(pace, spread_ns=spread_ns, now_us=NOW_US + n * SECOND_US // 15)
             refused_late += n >= 10_000
     assert 0.85 * jitter_ms < pace.guard_ns / 1e6 < 1.35 * jitter_ms + 1
     assert refused_late <= 7
