@@ -2,15 +2,19 @@
 PYTHON ?= python3
 DEMO_ARGS ?=
 KILLS_ARGS ?=
+OUTAGE_ARGS ?=
 BENCH_ARGS ?=
 TIMES ?= 20
+SECONDS ?= 300
+SEED ?=
+CHAOS_ARGS ?=
 PYTEST_ARGS ?=
 SEEDS ?= 10000
 RUN := .venv/bin/python
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help environment setup demo kills bench-pace bench-limit bench-speed test simulate check fmt lock clean
+.PHONY: help environment setup demo chaos kills outage bench-pace bench-limit bench-speed test simulate check fmt lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +30,14 @@ setup: environment ## everything that demo and tests need: .venv, RabbitMQ, Redi
 demo: setup ## watch it work against a simulator of the API (DEMO_ARGS="--help" for its options)
 	@$(RUN) -m loadtest.demo $(DEMO_ARGS)
 
+chaos: setup ## kill, freeze, cut off and mislead everything at random under load, and close the books (SECONDS=300 SEED=4711)
+	@$(RUN) -m loadtest.chaos $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
+
 kills: setup ## kill a worker at each step of a job's way, TIMES=20 times, and close the books
 	@$(RUN) -m loadtest.kills --times $(TIMES) $(KILLS_ARGS)
+
+outage: setup ## have the API out for 30 s, in three ways, and count what that costs (OUTAGE_ARGS="--kinds hang")
+	@$(RUN) -m loadtest.outage $(OUTAGE_ARGS)
 
 test: setup ## all tests, with servers of their own (PYTEST_ARGS="-k limiter")
 	$(RUN) -m pytest $(PYTEST_ARGS)

@@ -56,13 +56,14 @@ def a_delivery(
     attempts: int = 0,
     lane: Lane = Lane.BULK,
     headers: Mapping[str, Any] | None = None,
+    redelivered: bool = False,
 ) -> Delivery:
     return Delivery(
         account="acme",
         lane=lane,
         body=body,
         headers={ATTEMPTS_HEADER: attempts} if headers is None else headers,
-        redelivered=False,
+        redelivered=redelivered,
         published_at=None,
         received_at_s=0.0,
         receipt=None,

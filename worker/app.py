@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import os
 import secrets
 import signal
@@ -23,7 +24,7 @@ from redis.asyncio import Redis
 
 from worker.adapters import logs as logs_adapter
 from worker.adapters.admin_http import AdminServer
-from worker.adapters.failpoint import KillAt
+from worker.adapters.failpoint import KillAt, KillOver
 from worker.adapters.http_transport import TransportLimits
 from worker.adapters.http_watched_body import WatchedBody
 from worker.adapters.logs import LogObserver
@@ -32,20 +33,30 @@ from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.prometheus import Metrics
 from worker.adapters.rabbitmq import RabbitBroker
 from worker.adapters.rabbitmq_connection import BrokerAddress
+from worker.adapters.rabbitmq_walk import open_walk
 from worker.adapters.redis_connection import redis_client, require_redis
 from worker.adapters.redis_journal import RedisJournal
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.adapters.redis_presence import Presence
+from worker.adapters.redis_suspects import RedisSuspects
+from worker.adapters.redis_turn import RedisTurn
 from worker.core.accounts import Account, Credentials
-from worker.core.steps import Passed, unwatched
-from worker.core.topology import topology
+from worker.core.doubt_rules import Deadline, DoubtRule
+from worker.core.job import decode
+from worker.core.journal import JOURNAL_SLACK_S
+from worker.core.steps import Failpoint, Passed, Poison, unwatched
+from worker.core.topology import IN_DOUBT_QUEUE, topology
 from worker.flow.account import AccountSender, SendLimits
+from worker.flow.doubt_watch import DoubtWatch
+from worker.flow.doubts import DoubtKeeper
 from worker.flow.drain import DrainLimits
 from worker.flow.held import HeldBytes
 from worker.flow.limiter_watch import LimiterWatch
 from worker.flow.observations import Observation, Observer, Surprise
-from worker.flow.pipeline import Pipeline, Rules, utc_now
+from worker.flow.pipeline import Pipeline, Read, Rules, utc_now
+from worker.flow.quarantine import Quarantine
 from worker.flow.reloads import Reloads, Unusable, Wanted
+from worker.flow.remembrance import Remembrance
 from worker.flow.roster import Roster
 from worker.flow.runner import Stop, run
 from worker.flow.tasks import Tasks, before
@@ -56,8 +67,8 @@ TELL_S_MAX = 5.0
 #: Connections opened before the first slot: enough for the calls of a second at the usual answer time.
 CONNECTIONS_AHEAD_MAX = 16
 LOOP_LAG_LOOK_S = 0.5
-#: From a claim to its call, and from the answer to its record, no more than this may pass in a worker that lives.
-JOURNAL_SLACK_S = 10.0
+#: How long the keeper of jobs in doubt goes through them at a time.
+DOUBTS_WALK_S_MAX = 600.0
 #: New objects between two collections: a job makes some hundred, nearly all of which die without the collector.
 GC_THRESHOLD = 20_000
 
@@ -86,7 +97,7 @@ async def run_worker(settings: Settings) -> int:
         calls_max=settings.calls_max,
     )
     logs = LogObserver()
-    passed: Passed = unwatched if settings.failpoint is None else KillAt(settings.failpoint)
+    passed, read = set_failpoint(settings.failpoint)
 
     async with AsyncExitStack() as stack:
         redis = await open_redis(settings, stack)
@@ -104,16 +115,10 @@ async def run_worker(settings: Settings) -> int:
             monotonic=time.monotonic,
             on_failure=stop.fail,
         )
-        journal = RedisJournal(
-            redis=redis,
-            keep_s=settings.deduplication_s,
-            call_s_max=settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S,
-            monotonic=time.monotonic,
-            observe=observe,
-            on_failure=stop.fail,
-        )
+        journal = build_journal(settings, redis, observe=observe, on_failure=stop.fail)
         stack.push_async_callback(journal.close)
         await journal.warm_up()
+        process = secrets.token_hex(6)
         api = build_api(settings, passed=passed)
         stack.push_async_callback(api.aclose)
         media = MediaFetcher(
@@ -127,14 +132,18 @@ async def run_worker(settings: Settings) -> int:
             api=api,
             media=media,
             journal=journal,
-            process=secrets.token_hex(6),
+            process=process,
             rules=Rules(region=settings.region, attempts_max=settings.attempts_max),
             observe=observe,
             monotonic=time.monotonic,
             wall_clock=utc_now,
             passed=passed,
+            read=read,
         )
         held = HeldBytes(settings.held_bytes_max)
+        suspects = RedisSuspects(redis=redis, on_failure=stop.fail)
+        stack.push_async_callback(suspects.close)
+        quarantine = Quarantine(suspects=suspects, is_ours=broker.is_ours, wait_s_max=settings.hold_s_max)
 
         def make_sender(account: Account) -> AccountSender:
             return AccountSender(
@@ -146,6 +155,7 @@ async def run_worker(settings: Settings) -> int:
                     hold_s_max=settings.hold_s_max,
                 ),
                 held=held,
+                quarantine=quarantine,
                 pipeline=pipeline,
                 broker=broker,
                 limiter=limiter,
@@ -161,6 +171,7 @@ async def run_worker(settings: Settings) -> int:
             broker=broker,
             limiter=limiter,
             api=api,
+            remembrance=Remembrance(broker=broker, journal=journal),
             limits=drain_limits,
             observe=observe,
             on_failure=stop.fail,
@@ -193,11 +204,17 @@ async def run_worker(settings: Settings) -> int:
             waiting=lambda: {sender.account: sender.waiting_by_lane for sender in roster.senders},
         )
         stack.push_async_callback(presence.leave)
+        keeper = build_doubt_keeper(settings, redis, journal=journal, roster=roster, process=process, observe=observe)
+        doubt_watch = DoubtWatch(
+            journal=journal, accounts=lambda: [account.name for account in roster.accounts], observe=observe
+        )
         for watching in (
             watch_loop_lag(metrics),
             limiter.listen(),
             limiter_watch.keep_looking(),
             presence.keep_telling(),
+            doubt_watch.keep_looking(),
+            keeper.keep(),
         ):
             background.start(watching)
         logs_adapter.started(
@@ -216,6 +233,17 @@ async def run_worker(settings: Settings) -> int:
             observe=observe,
             monotonic=time.monotonic,
         )
+
+
+def set_failpoint(failpoint: Failpoint | Poison | None) -> tuple[Passed, Read]:
+    """Who is told of the steps, and who reads messages: in tests, somebody who ends the process there."""
+    match failpoint:
+        case Failpoint():
+            return KillAt(failpoint), decode
+        case Poison():
+            return unwatched, KillOver(failpoint)
+        case _:
+            return unwatched, decode
 
 
 def observer_of(metrics: Metrics, *others: Observer) -> Observer:
@@ -248,6 +276,7 @@ def accounts_of(settings: Settings, accounts: Iterable[AccountSettings]) -> tupl
                 app_secret=account.app_secret.get_secret_value(),
                 auth=account.auth,
             ),
+            doubts=Deadline(DoubtRule(account.in_doubt_rule), account.in_doubt_after_s),
         )
         for account in accounts
     )
@@ -258,6 +287,42 @@ def wanted(running: Settings, loaded: Settings | SettingsProblems) -> Wanted | U
     if isinstance(loaded, SettingsProblems):
         return Unusable(loaded.problems)
     return Wanted(accounts_of(running, loaded.accounts), at_next_start=changed_settings(running, loaded))
+
+
+def build_journal(
+    settings: Settings, redis: Redis, *, observe: Observer, on_failure: Callable[[BaseException], None]
+) -> RedisJournal:
+    """The journal, as everybody must have it: what one takes for the claim of a worker that died, nobody may use."""
+    return RedisJournal(
+        redis=redis,
+        keep_s=settings.deduplication_s,
+        call_s_max=settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S,
+        monotonic=time.monotonic,
+        observe=observe,
+        on_failure=on_failure,
+    )
+
+
+def build_doubt_keeper(
+    settings: Settings, redis: Redis, *, journal: RedisJournal, roster: Roster, process: str, observe: Observer
+) -> DoubtKeeper:
+    """The keeper of the jobs in doubt of the accounts in ``roster``; ``process``: its name among all that ever were."""
+    # Workers that serve other accounts have a turn of their own.
+    names = "\n".join(sorted(account.name for account in settings.accounts))
+    which = f"in_doubt:{hashlib.sha256(names.encode()).hexdigest()[:16]}"
+    return DoubtKeeper(
+        open_walk=lambda: open_walk(
+            broker_address(settings), IN_DOUBT_QUEUE, walk_s_max=DOUBTS_WALK_S_MAX, is_order_kept_when_cancelled=False
+        ),
+        journal=journal,
+        turn=RedisTurn(redis=redis, name=which, holder=process),
+        sweep=RedisTurn(redis=redis, name=f"{which}:sweep", holder=process),
+        deadlines=lambda: {account.name: account.doubts for account in roster.accounts},
+        region=settings.region,
+        observe=observe,
+        monotonic=time.monotonic,
+        wall_clock=utc_now,
+    )
 
 
 def build_api(settings: Settings, *, passed: Passed = unwatched) -> MmsHttpApi:

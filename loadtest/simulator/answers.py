@@ -37,7 +37,14 @@ class Dripping:
     pause_s: float
 
 
-Manner = Whole | Late | Never | Reset | Truncated | Dripping
+@dataclass(frozen=True, slots=True)
+class DrippingHead:
+    """The head one byte at a time, then the body."""
+
+    pause_s: float
+
+
+Manner = Whole | Late | Never | Reset | Truncated | Dripping | DrippingHead
 
 
 @dataclass(frozen=True, slots=True)

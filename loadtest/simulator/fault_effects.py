@@ -1,6 +1,7 @@
 """What each fault makes of a call: those that hit after the recipients were accepted, and those before.
 
-`html_200`, `truncated_200` and `slow_body` accept: of two possibilities it is the one that punishes a repeat.
+`html_200`, `truncated_200`, `slow_body` and `slow_head` accept: of two possibilities it is the one that punishes a
+repeat.
 """
 
 import math
@@ -10,6 +11,7 @@ from dataclasses import replace
 from loadtest.simulator.answers import (
     Answer,
     Dripping,
+    DrippingHead,
     Late,
     Manner,
     Never,
@@ -46,6 +48,7 @@ AFTER_ACCEPTING: dict[FaultKind, Callable[[Answer, Fault], Answer]] = {
     "truncated_200": lambda answer, _: replace(answer, manner=Truncated()),
     "html_200": lambda answer, _: _html_instead(answer),
     "slow_body": lambda answer, fault: replace(answer, manner=Dripping(fault.wait_s)),
+    "slow_head": lambda answer, fault: replace(answer, manner=DrippingHead(fault.wait_s)),
     "unknown_fields": lambda answer, _: answer,  # the fields are added where the answer is written
 }
 

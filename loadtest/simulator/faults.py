@@ -22,6 +22,7 @@ FaultKind = Literal[
     "redirect",
     "no_credit",
     "slow_body",
+    "slow_head",
     "unknown_fields",
 ]
 FaultOperation = Literal["send-mms", "account", "any"]
@@ -29,7 +30,7 @@ FaultOperation = Literal["send-mms", "account", "any"]
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 FAULT_OPERATIONS: tuple[FaultOperation, ...] = get_args(FaultOperation)
 FAULTS_MAX = 1_000
-AFTER_S_DEFAULT: dict[FaultKind, float] = {"late": 5.0, "429_retry_after": 2.0, "slow_body": 1.0}
+AFTER_S_DEFAULT: dict[FaultKind, float] = {"late": 5.0, "429_retry_after": 2.0, "slow_body": 1.0, "slow_head": 1.0}
 CODE_DEFAULT = "FIELD_INVALID"
 
 _IN_TEXT = re.compile(r"\[\[fault:([A-Za-z0-9_]+)(?::([^\]]*))?\]\]")
@@ -40,8 +41,9 @@ class Fault:
     """One fault: it hits `count` calls (None: any number) of those that match, each with `probability`.
 
     `marker` is a piece of the message text. `after_s` is the wait of `late`, the `Retry-After` of
-    `429_retry_after` and the pause between bytes of `slow_body`; `code` is what `200_with_error_code`
-    answers. `operation` widens it beyond sends. Raises ValueError with a sentence when a value is out of range.
+    `429_retry_after` and the pause between bytes of `slow_body` and `slow_head`; `code` is what
+    `200_with_error_code` answers. `operation` widens it beyond sends. Raises ValueError with a sentence when a value
+    is out of range.
     """
 
     kind: FaultKind

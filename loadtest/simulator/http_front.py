@@ -10,7 +10,7 @@ from typing import assert_never
 from aiohttp import web
 
 from loadtest.simulator.accounts import key_in_credentials
-from loadtest.simulator.answers import Answer, Dripping, Late, Never, Reset, Truncated, Whole
+from loadtest.simulator.answers import Answer, Dripping, DrippingHead, Late, Never, Reset, Truncated, Whole
 from loadtest.simulator.clock import SteadyWallClock
 from loadtest.simulator.form import BODY_BYTES_MAX
 from loadtest.simulator.records import Operation, OutageKind
@@ -117,12 +117,9 @@ class HttpFront:
                 await self._sleep_until(arrived_us, self._usual_s())
                 reset_connection(request.transport)
                 return await _until_client_leaves()
-            case Truncated():
+            case Truncated() | Dripping() | DrippingHead():
                 await self._sleep_until(arrived_us, self._usual_s())
-                return await _truncated(request, answer)
-            case Dripping(pause_s):
-                await self._sleep_until(arrived_us, self._usual_s())
-                return await _dripping(request, answer, pause_s)
+                return await _in_pieces(request, answer, manner)
             case _:
                 assert_never(manner)
 
@@ -164,6 +161,18 @@ async def _head(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
     return response
 
 
+async def _in_pieces(
+    request: web.BaseRequest, answer: Answer, manner: Truncated | Dripping | DrippingHead
+) -> web.StreamResponse:
+    match manner:
+        case Truncated():
+            return await _truncated(request, answer)
+        case Dripping(pause_s):
+            return await _dripping(request, answer, pause_s)
+        case DrippingHead(pause_s):
+            return await _dripping_head(request, answer, pause_s)
+
+
 async def _truncated(request: web.BaseRequest, answer: Answer) -> NoReturn:
     response = await _head(request, answer)
     await response.write(answer.body[: len(answer.body) // 2])
@@ -179,3 +188,18 @@ async def _dripping(request: web.BaseRequest, answer: Answer, pause_s: float) ->
         await asyncio.sleep(pause_s)
     await response.write_eof()
     return response
+
+
+async def _dripping_head(request: web.BaseRequest, answer: Answer, pause_s: float) -> NoReturn:
+    """Write past aiohttp, which sends a head in one piece."""
+    head = (
+        f"HTTP/1.1 {answer.http_status} OK\r\nContent-Type: {answer.content_type}\r\n"
+        f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
+    ).encode()
+    for piece in (*(head[place : place + 1] for place in range(len(head))), answer.body):
+        if request.transport is not None:
+            request.transport.write(piece)
+        await asyncio.sleep(pause_s)
+    if request.transport is not None:
+        request.transport.close()
+    await _until_client_leaves()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -94,7 +95,9 @@ class RabbitOutside:
             await self._broker._consuming.ready.wait()
 
 
-async def rabbit(amqp_url: str, seen: list[Observation] | None = None, timeout_s: float = 5) -> RabbitBroker:
+async def rabbit(
+    amqp_url: str, seen: list[Observation] | None = None, timeout_s: float = 5, look_s: float = 5
+) -> RabbitBroker:
     broker = RabbitBroker(
         address=BrokerAddress(url=amqp_url, name="test", timeout_s=timeout_s),
         topology=topology(ACCOUNTS),
@@ -103,6 +106,7 @@ async def rabbit(amqp_url: str, seen: list[Observation] | None = None, timeout_s
         observe=(seen if seen is not None else []).append,
         monotonic=time.monotonic,
         on_failure=lambda error: pytest.fail(repr(error)),
+        look_s=look_s,
     )
     await broker.start()
     return broker
@@ -366,29 +370,6 @@ async def test_an_unreachable_broker_names_the_setting(unused_tcp_port: int) -> 
         await rabbit(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/", timeout_s=2)
 
 
-async def test_a_consumer_that_the_server_cancels_is_noticed_and_consumes_again(amqp_url: str) -> None:
-    seen: list[Observation] = []
-    broker = await rabbit(amqp_url, seen)
-    taken = Taken()
-    await broker.consume("acme", taken)
-    async with await aio_pika.connect(amqp_url) as connection:
-        channel = await connection.channel()
-        await channel.queue_delete("mms.jobs.acme")
-        lost = [observation for observation in seen if isinstance(observation, BrokerLost)]
-        async with asyncio.timeout(5):
-            while not lost:
-                await asyncio.sleep(0.01)
-                lost = [observation for observation in seen if isinstance(observation, BrokerLost)]
-        assert "mms.jobs.acme" in lost[0].why
-        exchange = await (await connection.channel()).get_exchange(JOBS_EXCHANGE)
-        async with asyncio.timeout(5):
-            while broker.not_ready_because:  # noqa: ASYNC110 - a property of the broker
-                await asyncio.sleep(0.02)
-        await exchange.publish(aio_pika.Message(b"after"), "acme")
-        assert (await taken.next()).body == b"after"
-    await broker.close()
-
-
 async def test_an_alarm_stops_publishing_without_copies_and_lets_it_go_on(rabbitmq: RabbitMQ, amqp_url: str) -> None:
     seen: list[Observation] = []
     broker = await rabbit(amqp_url, seen, timeout_s=1)
@@ -477,10 +458,27 @@ async def test_what_aiormq_raises_when_a_connection_ends_is_no_cancellation() ->
             await answer
 
 
-async def test_a_cancellation_that_somebody_asked_for_stays_one() -> None:
+async def wait_for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def lose_a_cancellation() -> None:
+    with suppress(asyncio.CancelledError):
+        await wait_for_ever()
+
+
+async def fail_at_a_cancellation() -> None:
+    try:
+        await wait_for_ever()
+    except asyncio.CancelledError:
+        raise OSError("while cleaning up") from None
+
+
+@pytest.mark.parametrize("waiting", [wait_for_ever, lose_a_cancellation, fail_at_a_cancellation])
+async def test_a_cancellation_that_somebody_asked_for_stays_one(waiting: Callable[[], Awaitable[None]]) -> None:
     async def waits() -> None:
         with answers_or_gone():
-            await asyncio.Event().wait()
+            await waiting()
 
     task = asyncio.create_task(waits())
     await asyncio.sleep(0)

@@ -73,6 +73,14 @@ async def test_an_account_that_was_never_declared_can_be_forgotten(stand: Stand)
     await stand.broker.forget("nobody")
 
 
+async def test_a_mark_stays(stand: Stand) -> None:
+    assert not await stand.broker.has_mark("acme")
+    await stand.broker.set_mark("acme")
+    await stand.broker.set_mark("acme")  # another worker, at the same moment
+    assert await stand.broker.has_mark("acme")
+    assert not await stand.broker.has_mark("other")
+
+
 # --- RabbitMQ alone --------------------------------------------------------------------------------------
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import ssl
 import struct
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 import pytest
 import trustme
+import uvloop
 
 from worker.adapters.http_transport import AiohttpTransport, TransportLimits
 
@@ -47,9 +52,11 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, ca: trustme.CA, *, name: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serving(
+    handler: Handler, ca: trustme.CA, *, name: str = "127.0.0.1", not_after: datetime | None = None
+) -> AsyncIterator[Server]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    ca.issue_cert(name).configure_cert(context)
+    ca.issue_cert(name, not_after=not_after).configure_cert(context)
     server = Server(handler)
     listening = await asyncio.start_server(server.handle, "127.0.0.1", 0, ssl=context)
     server.url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/send-mms"
@@ -126,6 +133,13 @@ async def test_an_unknown_authority_is_a_connect_error() -> None:
 
 async def test_a_certificate_for_another_host_is_a_connect_error(ca: trustme.CA) -> None:
     async with serving(answer_all, ca, name="other.example") as server, transport(ca) as through:
+        with pytest.raises(httpx.ConnectError):
+            await post(through, server.url)
+
+
+async def test_an_expired_certificate_is_a_connect_error(ca: trustme.CA) -> None:
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    async with serving(answer_all, ca, not_after=long_ago) as server, transport(ca) as through:
         with pytest.raises(httpx.ConnectError):
             await post(through, server.url)
 
@@ -227,9 +241,28 @@ async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         await asyncio.sleep(0.05)
 
 
+async def drip_the_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while True:
+        writer.write(b".")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     "handler",
-    [hang_up_after_request, reset_after_request, reset_in_the_upload, half_a_head, half_a_body, no_http, silence, drip],
+    [
+        hang_up_after_request,
+        reset_after_request,
+        reset_in_the_upload,
+        half_a_head,
+        half_a_body,
+        no_http,
+        silence,
+        drip,
+        drip_the_head,
+    ],
 )
 async def test_whatever_fails_after_the_first_byte_is_no_connect_error(ca: trustme.CA, handler: Handler) -> None:
     async with serving(handler, ca) as server, transport(ca, connect_s=0.3, read_s=0.3) as through:
@@ -252,6 +285,24 @@ async def test_a_kept_connection_that_hangs_up_is_no_connect_error(ca: trustme.C
             await post(through, server.url)
         assert not isinstance(raised.value, httpx.ConnectError | httpx.ConnectTimeout)
         assert server.connections == 1
+
+
+async def test_a_connection_that_the_server_is_about_to_close_is_not_used(ca: trustme.CA) -> None:
+    """At the idle edge the server's goodbye and our request cross, and the call would be in doubt for nothing."""
+    server_keeps_s = 0.4
+
+    async def close_when_idle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        idle_since_s = time.monotonic()
+        while await reader.readexactly(1) and time.monotonic() - idle_since_s < server_keeps_s:
+            await read_request(reader)
+            writer.write(ANSWER)
+            idle_since_s = time.monotonic()
+
+    async with serving(close_when_idle, ca) as server, transport(ca, keepalive_s=server_keeps_s / 2) as through:
+        assert (await post(through, server.url)).status_code == 200
+        await asyncio.sleep(1.5 * server_keeps_s)
+        assert (await post(through, server.url)).status_code == 200
+        assert server.connections == 2
 
 
 async def test_an_answer_without_end_is_given_up(ca: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,3 +385,65 @@ async def test_a_cancelled_call_gives_its_connection_up(ca: trustme.CA) -> None:
             call.cancel()
             await asyncio.wait([call])
         assert server.connections == 2
+
+
+async def test_an_answer_is_waited_for_from_when_the_request_has_left(ca: trustme.CA) -> None:
+    """And not for the time that connecting may take as well."""
+    async with serving(silence, ca) as server, transport(ca, connect_s=30, read_s=0.2) as through:
+        async with asyncio.timeout(15):
+            with pytest.raises(httpx.ReadTimeout):
+                await post(through, server.url)
+
+
+# --- A process that was frozen ---------------------------------------------------------------------------
+
+
+@contextmanager
+def serving_elsewhere(handler: Handler, ca: trustme.CA) -> Iterator[Server]:
+    """A server in a thread of its own, which goes on while we are frozen."""
+    loop = asyncio.new_event_loop()
+    is_over = asyncio.Event()
+    started: concurrent.futures.Future[Server] = concurrent.futures.Future()
+
+    async def serve() -> None:
+        async with serving(handler, ca) as server:
+            started.set_result(server)
+            await is_over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield started.result(5)
+    finally:
+        loop.call_soon_threadsafe(is_over.set)
+        thread.join(5)
+        loop.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_an_answer_that_came_while_the_process_was_frozen_is_heard(
+    ca: trustme.CA, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    """Its time is long over when the process wakes, and it is the best evidence there is."""
+    is_received, is_answered = threading.Event(), threading.Event()
+
+    async def answer_a_little_later(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        is_received.set()
+        await asyncio.sleep(0.2)
+        writer.write(ANSWER)
+        await writer.drain()
+        is_answered.set()
+
+    async def call_and_freeze(url: str) -> None:
+        async with transport(ca, connect_s=0.5, read_s=0.5) as through:
+            calling = asyncio.create_task(post(through, url))
+            async with asyncio.timeout(5):
+                while not is_received.is_set():  # noqa: ASYNC110 - another thread's
+                    await asyncio.sleep(0.01)
+            assert is_answered.wait(5)
+            time.sleep(1.2)  # noqa: ASYNC251 - on purpose: nothing of this process runs
+            assert (await calling).status_code == 200
+
+    with serving_elsewhere(answer_a_little_later, ca) as server:
+        run(call_and_freeze(server.url))

@@ -25,6 +25,8 @@ from worker.core.journal import (
     NEVER_TOLD,
     RELEASED,
     Claim,
+    Doubts,
+    HeldCopy,
     Record,
     Resolution,
     Resolved,
@@ -185,6 +187,24 @@ async def test_after_a_loss_of_memory_what_may_have_been_called_before_is_in_dou
         assert await redis.zrange(doubt_key("acme"), 0, -1) == [b"a", b"c"]
 
 
+@pytest.mark.parametrize("is_expected", [True, False])
+async def test_an_empty_store_has_forgotten_where_a_memory_is_expected(redis_url: str, *, is_expected: bool) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        if is_expected:
+            journal.expect_memory("acme")
+        asked = await verdicts(journal, wish("job-1", redelivered=True), wish("job-2"))
+        assert asked == [Verdict.ENDED if is_expected else Verdict.CLAIMED, Verdict.CLAIMED]
+
+
+async def test_a_memory_that_is_there_as_expected_has_forgotten_nothing(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await claimed(redis_journal(redis))
+        journal = redis_journal(redis)
+        journal.expect_memory("acme")
+        assert await verdicts(journal, wish("job-1", redelivered=True)) == [Verdict.CLAIMED]
+
+
 async def test_a_store_that_forgot_a_part_is_found_out(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis:
         journal = redis_journal(redis)
@@ -218,6 +238,42 @@ async def test_what_is_asked_at_once_goes_together(redis_url: str) -> None:
         assert len(seen) <= 5
 
 
+async def test_of_what_goes_together_each_gets_its_own_answer(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await verdicts(journal, wish("taken"))
+        asked = await asyncio.gather(
+            verdicts(journal, wish("job-1"), wish("taken", "w2-1")),
+            verdicts(journal, wish("job-2")),
+            journal.claim("other", [wish("taken", "w2-1")]),
+            journal.conclude("acme", [(wish("taken", "w2-1"), SENT), (wish("taken"), SENT)]),
+            verdicts(journal, wish("job-1", "w2-1")),
+        )
+        await journal.close()
+    other = asked[2]
+    assert not isinstance(other, JournalAway)
+    assert [one.verdict for one in other] == [Verdict.CLAIMED]
+    assert (asked[0], asked[1], asked[3], asked[4]) == (
+        [Verdict.CLAIMED, Verdict.BUSY],
+        [Verdict.CLAIMED],
+        [False, True],
+        [Verdict.BUSY],
+    )
+
+
+async def test_a_record_that_cannot_be_used_holds_up_no_other(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        keys = ["~mms:journal:*", "~mms:in_doubt:*", "~mms:job:{acme}:job-[13]"]
+        await redis.execute_command("ACL", "SETUSER", "narrow", "reset", "on", ">word", "+@all", *keys)  # type: ignore[no-untyped-call]
+    async with Redis.from_url(redis_url, username="narrow", password="word") as redis:
+        journal = redis_journal(redis)
+        asked = await asyncio.gather(*(journal.claim("acme", [wish(f"job-{n}")]) for n in range(1, 4)))
+        await journal.close()
+    assert isinstance(asked[1], JournalAway)
+    others = [answer for answer in asked if not isinstance(answer, JournalAway)]
+    assert [one.verdict for answer in others for one in answer] == [Verdict.CLAIMED, Verdict.CLAIMED]
+
+
 async def test_redis_that_cannot_be_reached_is_a_value_and_what_was_told_is_told_later(redis_url: str) -> None:
     seen: list[Observation] = []
     async with Redis.from_url(redis_url) as good:
@@ -246,8 +302,11 @@ async def test_what_is_not_a_record_leaves_the_job_in_doubt(redis_url: str) -> N
 # --- Jobs in doubt ---------------------------------------------------------------------------------------
 
 
+GROUNDS = '["report","a|report",[],[]]'
+
+
 def resolution(end: str, job_id: str = "job-1", fingerprint: str = FINGERPRINT) -> Resolution:
-    return Resolution(job_id, fingerprint, end)
+    return Resolution(job_id, fingerprint, end, GROUNDS)
 
 
 async def resolved(journal: Journal, *resolutions: Resolution) -> list[Resolved]:
@@ -283,11 +342,11 @@ async def test_a_job_in_doubt_that_is_released_can_be_claimed_by_one(journal: Jo
 
 
 @pytest.mark.parametrize("end", [AS_SENT, GIVEN_UP])
-async def test_a_job_in_doubt_that_is_settled_is_told(journal: Journal, end: str) -> None:
+async def test_a_job_in_doubt_that_is_settled_is_never_called_for(journal: Journal, end: str) -> None:
     await claimed(journal, wish())
     await journal.conclude("acme", [(wish(), HTTP_502)])
     assert await resolved(journal, resolution(end)) == [
-        Resolved(is_done=True, record=Record(State.TOLD, FINGERPRINT, end=end))
+        Resolved(is_done=True, record=Record(State.RESOLVED, FINGERPRINT, end=end, details=GROUNDS))
     ]
     assert await in_doubt(journal) == set()
     assert await verdicts(journal, wish(token="w2-1")) == [Verdict.TOLD]
@@ -302,7 +361,45 @@ async def test_only_the_first_resolution_counts(journal: Journal) -> None:
         False,
     ]
     (late,) = await resolved(journal, resolution(RELEASED))
-    assert late == Resolved(is_done=False, record=Record(State.TOLD, FINGERPRINT, end=GIVEN_UP))
+    assert late == Resolved(is_done=False, record=Record(State.RESOLVED, FINGERPRINT, end=GIVEN_UP, details=GROUNDS))
+
+
+@pytest.mark.parametrize(
+    ("end", "is_shorter"),
+    [
+        (Told("job-1", "", FINGERPRINT, AS_SENT), True),
+        (Told("job-1", "", FINGERPRINT, GIVEN_UP), False),  # of a resolution that did not win
+        (told("sent"), False),  # of a call
+        (told(IN_DOUBT), False),
+        (told(RELEASED), False),
+    ],
+)
+async def test_the_grounds_of_a_resolution_are_kept_until_it_is_told(
+    journal: Journal, end: Told, *, is_shorter: bool
+) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), HTTP_502)])
+    await resolved(journal, resolution(AS_SENT))
+    journal.tell("acme", [end])
+    await asyncio.sleep(0.25)
+    details = "" if is_shorter else GROUNDS
+    (found,) = await resolved(journal, resolution(RELEASED))
+    assert found == Resolved(is_done=False, record=Record(State.RESOLVED, FINGERPRINT, end=AS_SENT, details=details))
+    assert await journal.conclude("acme", [(wish(), SENT)]) == [False]  # what the caller hears when his answer is late
+    assert await verdicts(journal, wish(token="w2-1")) == [Verdict.TOLD]
+
+
+async def test_what_is_remembered_of_held_jobs_and_what_is_forgotten_counts_as_in_doubt(journal: Journal) -> None:
+    await claimed(journal, wish())
+    await journal.conclude("acme", [(wish(), HTTP_502)])
+    copies = [HeldCopy("job-1", 5), HeldCopy("forgotten", 7), HeldCopy("unknown", None)]
+    assert await journal.recall("acme", copies) == [HTTP_502, None, None]
+    assert await in_doubt(journal) == {"job-1", "forgotten"}
+    doubts = await journal.doubts(["acme", "other"])
+    assert doubts == {"acme": Doubts(2, 7), "other": Doubts(0, None)}
+    await resolved(journal, resolution(AS_SENT))
+    await journal.recall("acme", [HeldCopy("forgotten", 9), HeldCopy("job-1", 3)])
+    assert await journal.doubts(["acme"]) == {"acme": Doubts(1, 7)}
 
 
 async def test_an_end_in_doubt_that_is_told_late_undoes_no_resolution(journal: Journal) -> None:
@@ -384,7 +481,12 @@ BROKEN = st.sampled_from(
 STEPS = st.one_of(
     st.tuples(st.just("claim"), JOBS, TOKENS, st.booleans(), st.integers(-3, 3), st.sampled_from([FINGERPRINT, OTHER])),
     st.tuples(st.just("conclude"), JOBS, TOKENS, OUTCOMES),
-    st.tuples(st.just("tell"), JOBS, TOKENS, st.sampled_from(["sent", "dead", "in_doubt", "released"])),
+    st.tuples(
+        st.just("tell"),
+        JOBS,
+        st.sampled_from(["", "w1-1", "w1-2", "w2-1"]),
+        st.sampled_from(["sent", "dead", "in_doubt", "released", "given_up"]),
+    ),
     st.tuples(
         st.just("resolve"),
         JOBS,
@@ -394,7 +496,7 @@ STEPS = st.one_of(
     st.tuples(
         st.just("break"),
         JOBS,
-        st.sampled_from(["", "C|x", "E|x", "T|y", "Z|a|b|c", f"C|{FINGERPRINT}|12x|t", f"O|{FINGERPRINT}|0"]),
+        st.sampled_from(["", "C|x", "E|x", "T|y", "Z|a|b|c", f"C|{FINGERPRINT}|12x|t", f"O|{FINGERPRINT}|0", "R|x|y"]),
     ),
 )
 
@@ -441,8 +543,8 @@ def test_the_script_decides_as_its_twin(redis_url: str, steps: list[tuple[int, t
                 case "resolve", [str(print_), str(end)]:
                     before = held.get(job_id)
                     doubtful = redis.zscore(doubt_key("twin"), job_id)
-                    said = ask(job_id, "resolve", 100, 300_000, print_, end, job_id)
-                    one_end = Resolution(job_id, print_, end)
+                    said = ask(job_id, "resolve", 100, 300_000, print_, end, GROUNDS, job_id)
+                    one_end = Resolution(job_id, print_, end, GROUNDS)
                     held[job_id], is_done = resolve(before, one_end, now_us=now_us, call_us_max=300_000)
                     assert said[0] == is_done
                     assert redis.zscore(doubt_key("twin"), job_id) == (None if is_done else doubtful)

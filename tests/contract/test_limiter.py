@@ -44,11 +44,9 @@ async def asked(limiter: Limiter, account: str, count: int = 1) -> Slots:
 
 async def reserved(limiter: Limiter, account: str, count: int = 1) -> Slots:
     """Slots of an account; the first ones of all come only once what was promised before has passed."""
-    slots = await asked(limiter, account, count)
-    if slots.count:
-        return slots
-    await asyncio.sleep(max(0.0, slots.first_at_s - time.monotonic()))
-    return await reserved(limiter, account, count)
+    while not (slots := await asked(limiter, account, count)).count:
+        await asyncio.sleep(max(0.005, slots.first_at_s - time.monotonic()))
+    return slots
 
 
 async def test_slots_follow_each_other_at_the_pace_whoever_asks(limiter: Limiter) -> None:

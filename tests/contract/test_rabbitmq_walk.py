@@ -13,11 +13,11 @@ from aio_pika.abc import AbstractChannel
 
 from deploy.local import RabbitMQ
 from worker.adapters.rabbitmq_connection import BrokerAddress, declare
-from worker.adapters.rabbitmq_walk import Walk, WalkFailed, open_walk
+from worker.adapters.rabbitmq_walk import Walk, open_walk
 from worker.core.delivery import Publication
 from worker.core.held_jobs import HeldMessage
 from worker.core.topology import topology
-from worker.flow.ports import CannotStart
+from worker.flow.ports import CannotStart, WalkFailed
 
 #: More than fit into one small map of the broker's, in which order would be kept by chance.
 MANY = 120
@@ -110,6 +110,29 @@ async def walk_through(dead: Dead, do: Callable[[Walk, HeldMessage], Awaitable[N
     async with open_walk(dead.address, "mms.dead") as walk:
         async for message in walk.messages():
             await do(walk, message)
+
+
+async def test_a_walk_that_is_cancelled_and_does_not_wait_leaves_everything_all_the_same(dead: Dead) -> None:
+    await dead.put(*LETTERS)
+    is_half_way = asyncio.Event()
+
+    async def walk_for_ever() -> None:
+        async with open_walk(dead.address, "mms.dead", is_order_kept_when_cancelled=False) as walk:
+            async for message in walk.messages():
+                if message.body == b"060":
+                    is_half_way.set()
+                    await asyncio.Event().wait()
+
+    walking = asyncio.create_task(walk_for_ever())
+    await asyncio.wait_for(is_half_way.wait(), 10)
+    walking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(walking, 5)
+    async with asyncio.timeout(10):
+        seen: list[bytes] = []
+        while sorted(seen) != LETTERS:
+            async with open_walk(dead.address, "mms.dead") as walk:
+                seen = [message.body async for message in walk.messages()]
 
 
 class BrokenError(Exception):

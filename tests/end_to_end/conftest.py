@@ -95,9 +95,15 @@ class System:
         }
 
     def start_worker(self, **settings: str) -> Worker:
+        """Start one, and wait until it is ready."""
+        worker = self.launch_worker(**settings)
+        worker.wait_ready()
+        return worker
+
+    def launch_worker(self, **settings: str) -> Worker:
+        """Start one that is to die soon, and may never be ready."""
         worker = Worker(self.environment(**settings), self.folder / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
-        worker.wait_ready()
         return worker
 
     def command(self, *arguments: str, given: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:

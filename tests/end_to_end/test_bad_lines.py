@@ -12,9 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 import orjson
 import pytest
 
+from loadtest.proxy import Bandwidth, Latency, LimitData, Proxy, ResetPeer, Slicer, Stream, Timeout, Toxic
 from tests.end_to_end.conftest import System, Upstream
 from tests.jobs import job_body
-from tests.proxy import Bandwidth, Latency, LimitData, Proxy, ResetPeer, Slicer, Stream, Timeout, Toxic
 
 Connect = Callable[[], Awaitable[Upstream]]
 UP, DOWN = Stream.UPSTREAM, Stream.DOWNSTREAM

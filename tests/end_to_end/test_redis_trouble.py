@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from redis import Redis as RedisClient
 
 from deploy.local import Redis
+from loadtest.proxy import Latency, Proxy
 from loadtest.simulator.process import SimulatorProcess
-from tests.end_to_end.conftest import System, Upstream, Worker
+from tests.end_to_end.conftest import KILL, System, Upstream, Worker
 from tests.jobs import job_body
 from worker.adapters.redis_limiter import bucket_key
 
@@ -25,13 +27,20 @@ API_LIMIT_PER_S = 55
 JOBS = 350
 #: Long enough for the time-outs to pass and for nothing to be left that was promised before.
 TROUBLE_S = 4.0
+#: What a dead worker had under way is in doubt as soon as no call can last that long: 1 + 2 + 10 s.
+SOON = {"MMS_CONNECT_TIMEOUT_S": "1", "MMS_READ_TIMEOUT_S": "2"}
 
 
 @pytest.fixture
 def system(
-    amqp_url: str, own_redis: Redis, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+    amqp_url: str,
+    own_redis: Redis,
+    tmp_path: Path,
+    unused_tcp_port_factory: Callable[[], int],
+    request: pytest.FixtureRequest,
 ) -> Iterator[System]:
-    with SimulatorProcess(directory=tmp_path / "simulator", rate_per_s=API_LIMIT_PER_S) as simulator:
+    options = getattr(request, "param", {})
+    with SimulatorProcess(directory=tmp_path / "simulator", rate_per_s=API_LIMIT_PER_S, **options) as simulator:
         started = System(amqp_url, own_redis.url, simulator, tmp_path, unused_tcp_port_factory)
         yield started
         for worker in started.workers:
@@ -142,10 +151,87 @@ async def test_readiness_follows_redis_also_while_nothing_is_sent(system: System
     await until_readiness(worker, 200)
 
 
+def test_a_wrong_password_at_the_start_is_one_sentence(system: System, own_redis: Redis) -> None:
+    with RedisClient.from_url(own_redis.url) as client:
+        client.config_set("requirepass", "another")
+    done = system.command("run", MMS_REDIS_URL=own_redis.url.replace("redis://", "redis://:s3cret@"))
+    words = " ".join((done.stdout + done.stderr).decode().split())
+    assert done.returncode == 2, words
+    assert "refused the login" in words
+    assert "MMS_REDIS_URL" in words
+    for unwanted in ("s3cret", "Traceback"):
+        assert unwanted not in words
+
+
 async def until_readiness(worker: Worker, status: int) -> None:
     async with asyncio.timeout(5):
         while readiness(worker)[0] != status:  # noqa: ASYNC110 - another process's state
             await asyncio.sleep(0.1)
+
+
+def through(line: Proxy) -> str:
+    return f"redis://{line.address}/0"
+
+
+async def test_a_redis_that_is_far_away_costs_no_job_and_makes_no_burst(
+    system: System, upstream: Connect, own_redis: Redis
+) -> None:
+    with Proxy(own_redis.port) as line:
+        system.redis_url = through(line)
+        workers = [system.start_worker(), system.start_worker()]
+        outside = await upstream()
+        await outside.publish(*(job_body(f"j{n}", text=f"t{n}") for n in range(JOBS)))
+        await sent_some(system, 20)
+        for there_and_back_ms in (50, 300, 5_000):
+            far = Latency(there_and_back_ms / 2)
+            line.add(far)
+            await asyncio.sleep(TROUBLE_S / 2)
+            is_stopped = [worker.metrics()['mms_ratelimit_mode{mode="stopped"}'] for worker in workers]
+            assert is_stopped == [there_and_back_ms > 1_000] * 2, there_and_back_ms
+            line.remove(far)
+        await outside.until_events(JOBS)
+    await all_sent_once_within_the_limit(system, outside)
+
+
+@pytest.mark.parametrize("system", [{"latency_ms": 300}], indirect=True, ids=["calls under way"])
+async def test_a_failover_to_a_replica_that_lags_sends_nothing_twice(
+    system: System, upstream: Connect, own_redis: Redis
+) -> None:
+    """The replica knows nothing of the latest calls; a worker that had some of them under way dies as well."""
+    with Redis(append_only=True) as replica, Proxy(own_redis.port) as line:
+        system.redis_url = through(line)
+        victim, _ = system.start_worker(**SOON), system.start_worker(**SOON)
+        outside = await upstream()
+        with RedisClient.from_url(own_redis.url) as master, RedisClient.from_url(replica.url) as client:
+            master.config_set("repl-diskless-sync-delay", "0")
+            client.replicaof("127.0.0.1", str(own_redis.port))
+            await outside.publish(*(job_body(f"j{n}", text=f"t{n}") for n in range(JOBS)))
+            async with asyncio.timeout(10):
+                while client.info("replication").get("master_link_status") != "up":  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            await sent_some(system, 50)
+            client.replicaof("NO", "ONE")  # what the master learns from here on is lost
+        await sent_some(system, system.simulator.control.summary().calls + 40)
+        line.down()
+        victim.signal(KILL)
+        own_redis.kill()
+        line.lead_to(replica.port)
+        line.up()
+        failed_over_s = time.time()
+        async with asyncio.timeout(40):
+            while len(outside.ends()) < JOBS:  # noqa: ASYNC110 - the broker fills it
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(1)
+    ends = {job: set(kinds) for job, kinds in outside.ends().items()}
+    in_doubt = {job for job, kinds in ends.items() if kinds == {"in_doubt"}}
+    assert ends == {f"j{n}": {"in_doubt"} if f"j{n}" in in_doubt else {"sent"} for n in range(JOBS)}
+    accepted = Counter(one.text.replace("t", "j", 1) for one in system.simulator.control.accepted())
+    assert max(accepted.values()) == 1
+    # What the dead worker had in hand was handed out before, and nobody knows any more what it did with it.
+    assert accepted.keys() & in_doubt
+    assert ends.keys() - in_doubt <= accepted.keys()
+    assert system.simulator.control.summary().worst_rolling_second <= API_LIMIT_PER_S
+    assert min(at_s for at_s in moments_s(system) if at_s > failed_over_s + 0.5) - failed_over_s < 5
 
 
 async def all_sent_once_within_the_limit(system: System, outside: Upstream) -> None:

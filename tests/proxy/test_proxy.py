@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from tests.proxy import Bandwidth, Latency, LimitData, Proxy, ResetPeer, Slicer, Stream, Timeout
+from loadtest.proxy import Bandwidth, Latency, LimitData, Proxy, ResetPeer, Slicer, Stream, Timeout
 
 UP, DOWN = Stream.UPSTREAM, Stream.DOWNSTREAM
 
@@ -83,6 +83,13 @@ async def client(proxy: Proxy) -> AsyncIterator[Client]:
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
+
+
+async def first_byte(port: int) -> bytes:
+    """A reset may be there before the connection is ours, or after."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with contextlib.closing(writer):
+        return await reader.readexactly(1)
 
 
 async def took_s(client: Client, data: bytes) -> float:
@@ -188,10 +195,8 @@ async def test_connections_are_reset_those_that_are_open_and_those_to_come(clien
     proxy.add(ResetPeer())
     with pytest.raises(ConnectionResetError):
         await client.reader.readexactly(1)
-    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     with pytest.raises(ConnectionResetError):
-        await reader.readexactly(1)
-    writer.close()
+        await first_byte(proxy.port)
 
 
 async def test_down_refuses_and_cuts_and_up_serves_on_the_same_port(client: Client, proxy: Proxy) -> None:
@@ -208,11 +213,20 @@ async def test_down_refuses_and_cuts_and_up_serves_on_the_same_port(client: Clie
 
 
 async def test_a_server_that_is_not_there_is_a_reset(unused_tcp_port: int) -> None:
-    with Proxy(unused_tcp_port) as proxy:
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
-        with pytest.raises(ConnectionResetError):
-            await reader.readexactly(1)
+    with Proxy(unused_tcp_port) as proxy, pytest.raises(ConnectionResetError):
+        await first_byte(proxy.port)
+
+
+async def test_connections_to_come_are_led_elsewhere(client: Client, proxy: Proxy) -> None:
+    async def answer_no(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"no")
         writer.close()
+
+    other = await asyncio.start_server(answer_no, "127.0.0.1", 0)
+    proxy.lead_to(other.sockets[0].getsockname()[1])
+    assert await first_byte(proxy.port) == b"n"
+    assert await client.ask(b"still there") == b"still there"
+    other.close()
 
 
 async def test_one_toxic_is_taken_away_and_the_others_stay(client: Client, proxy: Proxy) -> None:

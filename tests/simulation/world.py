@@ -17,10 +17,18 @@ from typing import Any, TypeVar
 import orjson
 
 from tests.jobs import job_body
-from worker.adapters.memory import MemoryApi, MemoryBroker, MemoryLimiter, MemoryMedia, MemoryServer, SeenCall
+from worker.adapters.memory import (
+    MemoryApi,
+    MemoryBroker,
+    MemoryLimiter,
+    MemoryMedia,
+    MemoryServer,
+    MemorySuspects,
+    SeenCall,
+)
 from worker.adapters.memory_journal import MemoryJournal
 from worker.core.delivery import Delivery, Lane, Publication
-from worker.core.journal import Claim, Record, Told
+from worker.core.journal import Claim, Record, Resolution, Resolved, Told
 from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
 from worker.core.steps import Step
 from worker.flow.account import AccountSender, SendLimits
@@ -28,6 +36,7 @@ from worker.flow.held import HeldBytes
 from worker.flow.observations import Observation
 from worker.flow.pipeline import Pipeline, Rules
 from worker.flow.ports import Claimed, JournalAway, PublishFailed
+from worker.flow.quarantine import Quarantine
 
 ACCOUNT = "acme"
 START = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
@@ -74,6 +83,9 @@ class MortalJournal(MemoryJournal):
 
     async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
         return await self._life.through(lambda: self._shared.conclude(account, outcomes))
+
+    async def resolve(self, account: str, resolutions: Sequence[Resolution]) -> list[Resolved] | JournalAway:
+        return await self._life.through(lambda: self._shared.resolve(account, resolutions))
 
     def tell(self, account: str, ends: Any) -> None:
         told: list[Told] = list(ends)
@@ -187,6 +199,7 @@ class Worker:
             account=ACCOUNT,
             limits=SendLimits(recipients_max=world.recipients_max, calls_max=16, prefetch=40, hold_s_max=600),
             held=HeldBytes(1_000_000_000),
+            quarantine=Quarantine(suspects=world.suspects, is_ours=self.broker.is_ours, wait_s_max=600),
             pipeline=self._pipeline,
             broker=self.broker,
             limiter=world.limiter,
@@ -236,6 +249,7 @@ class World:
         self.limit_per_s = self.dice.choice([15.0, 50.0])
         self.limiter = MemoryLimiter(limit_per_s={ACCOUNT: self.limit_per_s}, span_us=12_000, monotonic=loop.time)
         self.journal = MemoryJournal(call_s_max=CALL_S_MAX, monotonic=loop.time)
+        self.suspects = MemorySuspects()
         self.ledger = Ledger()
         self.api = SimulatedApi(self.ledger, self.dice, trouble=self.dice.choice([0.0, 0.02, 0.1]))
         self.workers: list[Worker] = []

@@ -168,6 +168,7 @@ SEEN: dict[str, int | type[Exception]] = {
     "redirect": 302,
     "no_credit": 400,
     "slow_body": TimeoutError,
+    "slow_head": TimeoutError,
     "unknown_fields": 200,
 }
 
@@ -209,6 +210,17 @@ async def test_a_slow_body_comes_byte_by_byte_after_its_head(simulator: Simulato
     writer.write(head(body) + body)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     assert [len(await reader.read(100)) for _ in range(3)] == [1, 1, 1]
+    writer.transport.abort()
+
+
+async def test_a_slow_head_comes_byte_by_byte_and_then_the_body(simulator: Simulator) -> None:
+    reader, writer = await connect(simulator)
+    body = form(text="[[fault:slow_head:0.005]]")
+    writer.write(head(body) + body)
+    assert [len(await reader.read(100)) for _ in range(3)] == [1, 1, 1]
+    answer = await reader.read()
+    assert b"Content-Length" in answer
+    assert answer.endswith(b"}")
     writer.transport.abort()
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import structlog
 
-from worker.core.steps import Failpoint, Step
+from worker.core.job import Job, Rejected, decode
+from worker.core.steps import Failpoint, Poison, Step
 
 
 def kill_this_process() -> None:
@@ -42,3 +43,22 @@ class KillAt:
         if self._left == 0:
             self._log.critical("failpoint_reached", step=step.value, nth=self._failpoint.nth)
             self._kill()
+
+
+class KillOver:
+    """Reads messages as ``decode`` does, and ends the process over the one that is ``poison``."""
+
+    def __init__(self, poison: Poison, *, kill: Callable[[], None] = kill_this_process) -> None:
+        self._marker = poison.marker.encode()
+        self._kill = kill
+        self._log = structlog.get_logger()
+        self._log.critical(
+            "failpoint_set", marker=poison.marker, so="this worker will kill itself: MMS_FAILPOINT is for tests only"
+        )
+
+    def __call__(self, body: bytes, *, region: str) -> Job | Rejected:
+        """Read ``body``, or end."""
+        if self._marker in body:
+            self._log.critical("failpoint_reached", marker=self._marker.decode())
+            self._kill()
+        return decode(body, region=region)

@@ -15,11 +15,14 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import httpx
 from yarl import URL
+
+from worker.adapters.http_deadline import Deadline
 
 #: An answer to 1,000 recipients echoes the text (1,000 characters, escaped) each time; more than this is no answer.
 ANSWER_BYTES_MAX = 16_000_000
@@ -50,8 +53,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             total=None,
             connect=limits.connect_timeout_s,
             sock_connect=limits.connect_timeout_s,
-            sock_read=limits.read_timeout_s,
         )
+        sending = aiohttp.TraceConfig()
+        sending.on_request_headers_sent.append(self._is_sent)
         self._connector = aiohttp.TCPConnector(
             ssl=ssl_context,
             limit=limits.connections_max,
@@ -65,13 +69,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            trace_configs=[sending],
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Make the call; the body must be bytes. Raises ``httpx.TransportError`` by phase, see above."""
         try:
-            # For an answer that drips. Longer than connecting may take: when this fires, the request is on its way.
-            async with asyncio.timeout(self._limits.connect_timeout_s + self._limits.read_timeout_s):
+            # Longer than connecting may take: when this fires, the request is on its way.
+            async with Deadline(self._limits.connect_timeout_s + self._limits.read_timeout_s) as deadline:
                 body = await request.aread()
                 response = await self._session.request(
                     request.method,
@@ -79,6 +84,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     headers=request.headers.multi_items(),
                     data=self._make_body(body) if body else None,
                     allow_redirects=False,
+                    trace_request_ctx=deadline,
                 )
                 try:
                     content = await self._read(response, request)
@@ -121,6 +127,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+    async def _is_sent(self, _: object, context: SimpleNamespace, __: object) -> None:
+        """The request is on its way: from here on its answer is waited for."""
+        context.trace_request_ctx.shorten(self._limits.read_timeout_s)
 
     async def _read(self, response: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
         chunks, size = [], 0

@@ -13,6 +13,7 @@ from worker.core.accounts import AccountsChange
 from worker.core.settlement import End
 from worker.flow.observations import (
     AccountLeft,
+    AccountNotConsumed,
     AccountNotStarted,
     AccountResumed,
     AccountsChanged,
@@ -21,8 +22,12 @@ from worker.flow.observations import (
     BrokerConnected,
     BrokerLost,
     CallFinished,
+    DoubtResolved,
+    DoubtsCounted,
+    DoubtsWalked,
     DrainEnded,
     DrainStarted,
+    DuplicateSendDetected,
     JobFinished,
     JobReceived,
     JobRequeued,
@@ -33,6 +38,7 @@ from worker.flow.observations import (
     ReloadRefused,
     SlotTaken,
     Surprise,
+    Suspected,
 )
 
 
@@ -62,7 +68,7 @@ def configure(*, level: str, style: Literal["json", "console"]) -> None:
     )
 
 
-_METRICS_ONLY = (JobReceived, CallFinished, SlotTaken, Published)
+_METRICS_ONLY = (JobReceived, Suspected, CallFinished, SlotTaken, Published, DoubtsCounted)
 
 
 class LogObserver:
@@ -73,7 +79,7 @@ class LogObserver:
         self._is_limiter_away = False
         self._lowered: set[str] = set()
 
-    def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912 - one case per kind of line
+    def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912, PLR0915 - one case per kind of line
         """Take in what the flow tells."""
         log = self._log
         if isinstance(seen, _METRICS_ONLY):
@@ -85,6 +91,12 @@ class LogObserver:
                 log.debug("job_ended", **_of_job(seen))
             case JobRequeued(account, reason, delay_s, job_id, why):
                 log.info("job_requeued", account=account, job_id=job_id, reason=reason.value, delay_s=delay_s, why=why)
+            case DuplicateSendDetected(account, job_id):
+                log.error("duplicate_send_detected", account=account, job_id=job_id)
+            case DoubtResolved(account, resolved_as, job_id):
+                log.warning("in_doubt_resolved", account=account, job_id=job_id, resolution=resolved_as.value)
+            case DoubtsWalked(looked_at, done, why) if done or why:
+                log.info("in_doubt_walked", looked_at=looked_at, done=dict(done), ended_early_because=why)
             case LimiterAnswered():
                 self._limiter_answered(seen)
             case AccountSuspended(account, because, description):
@@ -93,6 +105,10 @@ class LogObserver:
                 log.info("account_resumed", account=account, reason=because.value)
             case AccountNotStarted(account, why):
                 log.error("account_not_started", account=account, why=why)
+            case AccountNotConsumed(account, None):
+                log.info("account_consumed_again", account=account)
+            case AccountNotConsumed(account, why):
+                log.error("account_not_consumed", account=account, why=why, so="it is tried again")
             case AccountLeft(account):
                 self._lowered.discard(account)
                 log.info("account_left", account=account)

@@ -14,7 +14,7 @@ from typing import Any
 from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
 from worker.core.bucket import Bucket, Grant, Reaction, Wish, fail, give_back, refuse, reserve, suspend, worst_second
-from worker.core.delivery import Delivery, Lane, Publication
+from worker.core.delivery import COMEBACKS_HEADER, Delivery, Lane, Publication
 from worker.core.outcome import Reply
 from worker.core.pace import calls_per_s, micro, rate_micro
 from worker.core.picture import Picture
@@ -38,6 +38,7 @@ from worker.flow.ports import (
     Monotonic,
     PublishFailed,
     Slots,
+    SuspectsAway,
 )
 
 Take = Callable[[Delivery], None]
@@ -48,6 +49,7 @@ class _Message:
     publication: Publication
     lane: Lane
     redelivered: bool = False
+    comebacks: int = 0
 
 
 @dataclass(eq=False, slots=True)
@@ -71,6 +73,8 @@ class MemoryServer:
     def __init__(self, accounts: Iterable[str]) -> None:
         self.queues: dict[str, deque[_Message]] = defaultdict(deque)
         self._lanes: dict[str, tuple[str, Lane]] = {}
+        #: Accounts whose journals have begun to remember.
+        self.marks: set[str] = set()
         for account in accounts:
             self.declare(account)
         self._delays_s = {retry_queue(delay_s): delay_s for delay_s in RETRY_DELAYS_S}
@@ -98,6 +102,7 @@ class MemoryServer:
     def put_first(self, queue: str, message: _Message) -> None:
         """Return a message to the head of its queue."""
         message.redelivered = True
+        message.comebacks += 1
         self.queues[queue].appendleft(message)
         self._tell()
 
@@ -205,6 +210,14 @@ class MemoryBroker:
             raise CannotStart(why)
         self._server.declare(account)
 
+    async def has_mark(self, account: str) -> bool:
+        """Whether its journal has begun to remember."""
+        return account in self._server.marks
+
+    async def set_mark(self, account: str) -> None:
+        """Note that it has."""
+        self._server.marks.add(account)
+
     async def forget(self, account: str) -> None:
         """Give back what is held of it."""
         self._takes.pop(account, None)
@@ -242,11 +255,12 @@ class MemoryBroker:
         session = self._sessions[account]
         session.unacked[self._numbers] = (queue, message)
         session.held[queue] += 1
+        counted = {COMEBACKS_HEADER: message.comebacks} if message.comebacks else {}
         delivery = Delivery(
             account=account,
             lane=lane,
             body=message.publication.body,
-            headers=message.publication.headers,
+            headers={**message.publication.headers, **counted},
             redelivered=message.redelivered,
             published_at=message.publication.published_at,
             received_at_s=self._monotonic(),
@@ -278,7 +292,14 @@ class MemoryLimiter:
         self._listeners.pop(account, None)
 
     async def reserve(
-        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
+        self,
+        account: str,
+        count: int,
+        *,
+        lead_s: float = 0.0,
+        jobs: int = 0,
+        late: Late | None = None,
+        is_probe: bool = False,
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
         await asyncio.sleep(0)
@@ -288,6 +309,7 @@ class MemoryLimiter:
         wish = Wish(
             count,
             self._span_us,
+            lead_us=int(lead_s * 1e6),
             late_us=late_us,
             late_shift_us=late_shift_us,
             jobs=jobs,
@@ -410,11 +432,35 @@ class MemoryApi:
         self.credentials.pop(account, None)
 
 
+class MemorySuspects:
+    """Implements the ``Suspects`` port for workers of one process."""
+
+    def __init__(self) -> None:
+        #: Looks that have not ended, by account and body.
+        self.notes: Counter[tuple[str, bytes]] = Counter()
+        #: Set to a reason, no note can be left.
+        self.away: str | None = None
+
+    async def begin(self, delivery: Delivery) -> int | SuspectsAway:
+        """Count the look."""
+        await asyncio.sleep(0)
+        if self.away is not None:
+            return SuspectsAway(self.away)
+        self.notes[delivery.account, delivery.body] += 1
+        return self.notes[delivery.account, delivery.body] - 1
+
+    async def done(self, delivery: Delivery) -> None:
+        """Forget the looks."""
+        self.notes.pop((delivery.account, delivery.body), None)
+
+
 class MemoryMedia:
     """Implements the ``Media`` port from a table."""
 
     def __init__(self, by_url: dict[str, Picture | MediaRefused | MediaUnavailable]) -> None:
         self._by_url = by_url
+        #: By URL, how long it takes.
+        self.delay_s: dict[str, float] = {}
 
     def kept(self, url: str) -> Picture | MediaRefused | None:  # noqa: ARG002 - the port's
         """Nothing is kept."""
@@ -422,5 +468,5 @@ class MemoryMedia:
 
     async def fetch(self, url: str) -> Picture | MediaRefused | MediaUnavailable:
         """Look it up."""
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.delay_s.get(url, 0))
         return self._by_url.get(url, MediaUnavailable("nothing there"))

@@ -8,6 +8,8 @@ from worker.core.journal import (
     IN_DOUBT,
     MICRO,
     Claim,
+    Doubts,
+    HeldCopy,
     Record,
     Resolution,
     Resolved,
@@ -24,7 +26,10 @@ from worker.flow.ports import Claimed, JournalAway, Monotonic
 
 
 class MemoryJournal:
-    """Implements the ``Journal`` port for workers of one process, on the clock of ``monotonic``."""
+    """Implements the ``Journal`` port for workers of one process, on the clock of ``monotonic``.
+
+    Who compares the moments of doubts with a wall clock gives it one that tells the same time.
+    """
 
     def __init__(self, *, call_s_max: float, monotonic: Monotonic) -> None:
         self._call_us_max = int(call_s_max * MICRO)
@@ -42,6 +47,9 @@ class MemoryJournal:
         if self.away_because:
             return JournalAway(self.away_because)
         return [self._claim(account, one) for one in claims]
+
+    def expect_memory(self, account: str) -> None:
+        """It forgets nothing: it does not outlive its process."""
 
     async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
         """Write down what came of claims."""
@@ -63,6 +71,25 @@ class MemoryJournal:
         if self.away_because:
             return JournalAway(self.away_because)
         return [self._resolve(account, one) for one in resolutions]
+
+    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Record | None] | JournalAway:
+        """What is remembered of jobs that are held in doubt."""
+        if self.away_because:
+            return JournalAway(self.away_because)
+        records = [self.record(account, one.job_id) for one in copies]
+        for one, record in zip(copies, records, strict=True):
+            if record is None and one.since_us is not None:
+                self.in_doubt.setdefault((account, one.job_id), one.since_us)
+        return records
+
+    async def doubts(self, accounts: Iterable[str]) -> dict[str, Doubts] | JournalAway:
+        """How many jobs of each account are in doubt, and since when."""
+        if self.away_because:
+            return JournalAway(self.away_because)
+        since_us = {
+            name: [at_us for (account, _), at_us in self.in_doubt.items() if account == name] for name in accounts
+        }
+        return {name: Doubts(len(ats_us), min(ats_us, default=None)) for name, ats_us in since_us.items()}
 
     def record(self, account: str, job_id: str) -> Record | None:
         """What is remembered of a job."""

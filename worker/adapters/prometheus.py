@@ -10,6 +10,7 @@ from worker.adapters.prometheus_series import PUBLISH_FAILURES, Series
 from worker.core.outcome import SuspendedBecause
 from worker.flow.observations import (
     AccountLeft,
+    AccountNotConsumed,
     AccountNotStarted,
     AccountResumed,
     AccountsChanged,
@@ -20,8 +21,12 @@ from worker.flow.observations import (
     BrokerLost,
     CallFinished,
     Consuming,
+    DoubtResolved,
+    DoubtsCounted,
+    DoubtsWalked,
     DrainEnded,
     DrainStarted,
+    DuplicateSendDetected,
     DuplicateSuppressed,
     JobFinished,
     JobReceived,
@@ -35,6 +40,7 @@ from worker.flow.observations import (
     ReloadRefused,
     SlotTaken,
     Surprise,
+    Suspected,
 )
 
 
@@ -61,10 +67,20 @@ class Metrics(Series):
         match seen:
             case JobReceived(account, redelivered):
                 self.of(self.jobs_received, account, "true" if redelivered else "false").inc()
+            case Suspected(account):
+                self.of(self.jobs_suspected, account).inc()
             case JobFinished():
                 self._job_finished(seen)
             case DuplicateSuppressed(account, source):
                 self.of(self.duplicates_suppressed, account, source).inc()
+            case DuplicateSendDetected(account):
+                self.of(self.duplicate_sends, account).inc()
+            case DoubtsCounted(account, jobs, oldest_s):
+                if self.is_served(account):  # it may have left since it was asked about
+                    self.of(self.in_doubt_jobs, account).set(jobs)
+                    self.of(self.in_doubt_oldest, account).set(oldest_s)
+            case DoubtResolved(account, resolved_as):
+                self.of(self.in_doubt_resolved, account, resolved_as).inc()
             case JobRequeued(account, reason):
                 self.of(self.jobs_requeued, account, reason).inc()
             case CallFinished():
@@ -87,7 +103,7 @@ class Metrics(Series):
                 self.serve(account, limit_per_s)
             case AccountLeft(account):
                 self.forget(account)
-            case AccountNotStarted() | AccountsChanged():
+            case AccountNotStarted() | AccountNotConsumed() | AccountsChanged() | DoubtsWalked():
                 pass
             case ReloadApplied():
                 self.of(self.reloads, "applied").inc()

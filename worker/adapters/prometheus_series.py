@@ -18,6 +18,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from worker.core.delivery import Lane
+from worker.core.events import ResolvedAs
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.core.topology import jobs_queue
@@ -82,6 +83,10 @@ class Series:
         for lane in Lane:
             self.consumer_active.remove(jobs_queue(account, lane))
 
+    def is_served(self, account: str) -> bool:
+        """Whether the account has series."""
+        return account in self._accounts
+
     def _is_closed(self, account: str) -> bool:
         return time.monotonic() < self.closed_until_s.get(account, 0.0)
 
@@ -105,6 +110,11 @@ class Series:
     def _declare_jobs(self) -> None:
         self.jobs_received = self._counter(
             "jobs_received_total", "Jobs handed over by the broker.", ("account", "redelivered")
+        )
+        self.jobs_suspected = self._counter(
+            "jobs_suspected_total",
+            "Jobs that came back so often that each was looked at alone.",
+            ("account",),
         )
         self.jobs_finished = self._counter("jobs_finished_total", "Jobs that ended, by how.", ("account", "outcome"))
         self.jobs_requeued = self._counter("jobs_requeued_total", "Jobs put back, by why.", ("account", "reason"))
@@ -181,6 +191,20 @@ class Series:
             "Jobs that came again after their end was told, and were not called for.",
             ("account", "source"),
         )
+        self.duplicate_sends = self._counter(
+            "duplicate_sends_detected_total", "Jobs called for again although they had been sent.", ("account",)
+        )
+        self.in_doubt_jobs = self._gauge("in_doubt_jobs", "Jobs in doubt: sent or not, nobody knows.", ("account",))
+        self.in_doubt_oldest = self._gauge(
+            "in_doubt_oldest_timestamp_seconds",
+            "Since when the job is in doubt that is so for longest; 0: none.",
+            ("account",),
+        )
+        self.in_doubt_resolved = self._counter(
+            "in_doubt_resolved_total",
+            "Jobs in doubt resolved by this worker: by a rule, a late answer or a report.",
+            ("account", "resolution"),
+        )
 
     def _declare_broker(self) -> None:
         self.broker_connected = self._gauge("broker_connected", "1 while connected, by connection.", ("role",))
@@ -226,8 +250,13 @@ class Series:
             self.consumer_active.labels(jobs_queue(account, lane))
         for source in DuplicateSource:
             self.duplicates_suppressed.labels(account, source)
+        for resolved_as in ResolvedAs:
+            self.in_doubt_resolved.labels(account, resolved_as)
+        self.duplicate_sends.labels(account)
         self.low_balance.labels(account)
-        for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
+        self.jobs_suspected.labels(account)
+        limiter_gauges = self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered
+        for gauge in (*limiter_gauges, self.in_doubt_jobs, self.in_doubt_oldest):
             gauge.labels(account)
         self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
         self.last_sent.labels(account)

@@ -64,7 +64,8 @@ def answers_or_gone() -> Iterator[None]:
     """Around every wait for the broker: turns aiormq's ways to say that the connection ended into ``BrokerGone``.
 
     It hands a ``CancelledError`` or a bare ``Exception`` to whoever waits. Taken for a cancellation that somebody
-    asked for, the first would end a settlement silently, with its delivery held for ever.
+    asked for, the first would end a settlement silently, with its delivery held for ever. The other way round, a
+    cancellation that somebody did ask for may get lost in it, or come out as a failure; it is one all the same.
     """
     task = asyncio.current_task()
     asked = task.cancelling() if task else 0
@@ -75,9 +76,13 @@ def answers_or_gone() -> Iterator[None]:
             raise
         raise BrokerGone("the connection ended") from error
     except Exception as error:
+        if task is not None and task.cancelling() > asked:
+            raise asyncio.CancelledError from error
         if type(error) is not Exception:
             raise
         raise BrokerGone(str(error) or "the connection ended") from error
+    if task is not None and task.cancelling() > asked:
+        raise asyncio.CancelledError
 
 
 async def connect(address: BrokerAddress, role: Role) -> AbstractConnection:

@@ -1,7 +1,7 @@
 """One connection to the broker for one role, kept: it connects, sets up, waits for the end, and starts over.
 
 Plain connections, not aio-pika's "robust" ones: what a reconnect means for the deliveries in hand is ours to decide.
-When the connection or any of its channels ends, the whole link ends, so that there is one way back.
+When the connection ends, or a channel that nobody else looks after, the whole link ends, so that there is one way back.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 
 from aio_pika.abc import AbstractConnection
 from aiormq.channel import Channel
+from aiormq.exceptions import ChannelNotFoundEntity
 
 from worker.adapters.rabbitmq_connection import (
     AMQP_FAILURES,
     BrokerAddress,
+    BrokerGone,
     answers_or_gone,
     connect,
     declare,
@@ -28,14 +30,36 @@ from worker.core.topology import Topology
 from worker.flow.observations import BrokerConnected, BrokerLost, Observer, Role
 from worker.flow.ports import CannotStart
 
-#: Between two tries to connect: doubled each time, with jitter.
-RECONNECT_S_MIN, RECONNECT_S_MAX = 0.1, 5.0
+#: Between two tries: doubled each time, with jitter, so that the workers of a broker that went away do not come back
+#: all at once. However long it was away, jobs flow again within five seconds of its return.
+AGAIN_S_MIN, AGAIN_S_MAX = 0.1, 2.0
 CLOSE_S_MAX = 2.0
 #: Declaring and setting up, all of it.
 OPEN_S_MAX = 30.0
-#: A connection that ended sooner than this counts as another failed try: something may end each one, and every end
+#: What ended sooner than this counts as another failed try: something may end each one, and every end of a connection
 #: hands out again what was in hand.
 STEADY_S = 10.0
+
+
+class BackOff:
+    """How long to wait before something is tried again."""
+
+    def __init__(self) -> None:
+        self._wait_s = AGAIN_S_MIN
+        self._up_since_s: float | None = None
+
+    def up(self, now_s: float) -> None:
+        """It is there since now (on any clock that only goes forward)."""
+        self._up_since_s = now_s
+
+    def next_s(self, now_s: float) -> float:
+        """How long to wait now: short again when it had been there for ``STEADY_S``."""
+        if self._up_since_s is not None and now_s - self._up_since_s > STEADY_S:
+            self._wait_s = AGAIN_S_MIN
+        self._up_since_s = None
+        wait_s = self._wait_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+        self._wait_s = min(self._wait_s * 2, AGAIN_S_MAX)
+        return wait_s
 
 
 class Link:
@@ -59,8 +83,6 @@ class Link:
         self._set_up = set_up
         self._connection: AbstractConnection | None = None
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        #: Channels that are being closed without an end of the link.
-        self._given_up: set[Channel] = set()
 
     async def open(self) -> None:
         """Connect, declare what is missing, set up; ``CannotStart`` says in a sentence why not."""
@@ -86,17 +108,14 @@ class Link:
     async def keep(self) -> None:
         """Open it again whenever it has ended."""
         loop = asyncio.get_running_loop()
-        wait_s = RECONNECT_S_MIN
+        back_off = BackOff()
         while True:
-            opened_at_s = loop.time()
+            back_off.up(loop.time())
             reason = await self._ended
             self._observe(BrokerLost(self.role, reason))
             await self.close()
-            if loop.time() - opened_at_s > STEADY_S:
-                wait_s = RECONNECT_S_MIN
             while not self.ready.is_set():
-                await asyncio.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                wait_s = min(wait_s * 2, RECONNECT_S_MAX)
+                await asyncio.sleep(back_off.next_s(loop.time()))
                 try:
                     await self.open()
                 except CannotStart as error:
@@ -130,31 +149,53 @@ class Link:
                     try:
                         await declare(channel, topology, self._address.timeout_s)
                     finally:
-                        await channel.close()
+                        await self.close_channel(channel)
         except AMQP_FAILURES as error:
             raise CannotStart(f"The broker refused what the account needs: {why(error)}.") from error
 
-    async def open_channel(self, *, is_confirmed: bool) -> Channel:
-        """Open a channel; its end is the end of the link, unless ``close_channel`` closes it."""
-        assert self._connection is not None  # noqa: S101 - asked for by ``set_up``, on a connection that stands
+    async def has_exchange(self, name: str) -> bool:
+        """Whether the exchange exists; ``CannotStart`` when that cannot be found out."""
+        connection = self._connection
+        if connection is None or not self.ready.is_set():
+            raise CannotStart("There is no connection to the broker now.")
+        try:
+            with answers_or_gone():
+                async with asyncio.timeout(OPEN_S_MAX):
+                    channel = await open_raw_channel(connection, is_confirmed=False)
+                    try:
+                        await channel.exchange_declare(name, passive=True, timeout=self._address.timeout_s)
+                    finally:
+                        await self.close_channel(channel)
+        except ChannelNotFoundEntity:
+            return False
+        except AMQP_FAILURES as error:
+            raise CannotStart(f"The broker does not say whether {name} exists: {why(error)}.") from error
+        return True
+
+    async def open_channel(
+        self, *, is_confirmed: bool, on_end: Callable[[Channel, str], None] | None = None
+    ) -> Channel:
+        """Open a channel. Its end, with the reason, goes to ``on_end``; with nobody to hear it, the link ends."""
+        connection, ended = self._connection, self._ended
+        if connection is None:
+            raise BrokerGone("there is no connection to the broker now")
         async with asyncio.timeout(self._address.timeout_s):
-            channel = await open_raw_channel(self._connection, is_confirmed=is_confirmed)
-        ended = self._ended
+            channel = await open_raw_channel(connection, is_confirmed=is_confirmed)
 
         def channel_ended(closing: asyncio.Future[Any]) -> None:
-            if channel in self._given_up:
-                self._given_up.discard(channel)
-                return
-            self._end(ended, None if closing.cancelled() else closing.exception(), "channel closed")
+            error = None if closing.cancelled() else closing.exception()
+            if on_end is None:
+                self._end(ended, error, "channel closed")
+            else:
+                on_end(channel, why(error) if error else "channel closed")
 
         channel.closing.add_done_callback(channel_ended)
         return channel
 
     async def close_channel(self, channel: Channel) -> None:
-        """Close one channel; the link goes on. What was delivered there without an ack goes back to its queues."""
+        """Close one channel. What was delivered there without an ack goes back to its queues."""
         if channel.is_closed:
             return
-        self._given_up.add(channel)
         with contextlib.suppress(*AMQP_FAILURES), answers_or_gone():
             async with asyncio.timeout(self._address.timeout_s):
                 await channel.close()

@@ -38,7 +38,7 @@ from worker.adapters.rabbitmq_connection import (
 from worker.core.delivery import OUR_HEADERS, Publication
 from worker.core.held_jobs import HeldMessage
 from worker.flow.observations import Role
-from worker.flow.ports import CannotStart
+from worker.flow.ports import CannotStart, WalkFailed
 
 #: RabbitMQ's consumer_timeout is 30 minutes.
 WALK_S_MAX = 25 * 60.0
@@ -55,10 +55,6 @@ _PERSISTENT = 2
 _CANNOT_BE_WRITTEN = (TypeError, ValueError, struct.error)
 
 _Answer = TypeVar("_Answer")
-
-
-class WalkFailed(Exception):  # noqa: N818 - named for what happened
-    """The walk ended early: one sentence for a person. What was not settled is in its queue."""
 
 
 class Walk:
@@ -205,10 +201,13 @@ class Walk:
 
 
 @contextlib.asynccontextmanager
-async def open_walk(address: BrokerAddress, queue: str, *, walk_s_max: float = WALK_S_MAX) -> AsyncIterator[Walk]:
+async def open_walk(
+    address: BrokerAddress, queue: str, *, walk_s_max: float = WALK_S_MAX, is_order_kept_when_cancelled: bool = True
+) -> AsyncIterator[Walk]:
     """Begin a walk on a connection of its own, which declares nothing; at the end all that is not settled goes back.
 
-    Raises ``CannotStart`` when there is no broker, or no such queue.
+    Without ``is_order_kept_when_cancelled`` it goes back by itself then, since the connection ends, in the broker's own
+    order and without delay. Raises ``CannotStart`` when there is no broker, or no such queue.
     """
     connection = await connect(address, Role.CONSUME)
     try:
@@ -232,10 +231,15 @@ async def open_walk(address: BrokerAddress, queue: str, *, walk_s_max: float = W
             getting=getting,
             publishing=publishing,
         )
+        is_cancelled = False
         try:
             yield walk
+        except asyncio.CancelledError:
+            is_cancelled = True
+            raise
         finally:
-            await walk.give_back()
+            if is_order_kept_when_cancelled or not is_cancelled:
+                await walk.give_back()
     finally:
         with contextlib.suppress(*AMQP_FAILURES), answers_or_gone():
             async with asyncio.timeout(CLOSE_S_MAX):

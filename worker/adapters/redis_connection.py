@@ -9,8 +9,9 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from worker.flow.ports import CannotStart
 
-#: What the client raises when Redis, or the way to it, fails.
-REDIS_FAILURES = (RedisError, OSError, TimeoutError)
+#: What the client raises when Redis, or the way to it, fails. ``RuntimeError`` is uvloop's word for a connection that
+#: was reset before the client came to write.
+REDIS_FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
 
 def words_for(error: BaseException) -> str:

@@ -7,9 +7,10 @@
 -- ARGV      'claim' ttl_s call_us_max seen_us, then for each job: token fingerprint redelivered published_us job_id
 --           'conclude' ttl_s, then for each job: token record job_id
 --           'tell' ttl_s, then for each job: token fingerprint end
---           'resolve' ttl_s call_us_max, then for each job: fingerprint end job_id
+--           'resolve' ttl_s call_us_max, then for each job: fingerprint end grounds job_id
+--           'recall', then for each job: since_us ('' where it is not held) job_id
 -- Returns   claim: {now_us, verdict, record, verdict, record, …}; conclude: {1 or 0, …}; tell: {};
---           resolve: {1 or 0, record, 1 or 0, record, …}
+--           resolve: {1 or 0, record, 1 or 0, record, …}; recall: {record or '', …}
 
 -- core/journal.py
 local CLOCKS_APART_US_MAX, FORGOTTEN_US_MAX = 60000000, 3600000000
@@ -24,13 +25,13 @@ local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
 if ARGV[#ARGV - 1] == 'now_us' then now_us = tonumber(ARGV[#ARGV]) end
 
 local function read(text)
-  local state, print, rest = string.match(text, '^([COET])|([^|]*)|?(.*)$')
+  local state, print, rest = string.match(text, '^([COETR])|([^|]*)|?(.*)$')
   if state == 'C' then
     local at_us, token = string.match(rest, '^(%d+)|(.*)$')
     if not at_us then return nil end
     return {state = state, print = print, at_us = tonumber(at_us), token = token}
-  elseif state == 'E' or state == 'T' then
-    local ending = string.match(rest, '^([a-z_]+)')
+  elseif state == 'E' or state == 'T' or state == 'R' then
+    local ending = string.match(rest, state == 'R' and '^([a-z_]+)|' or '^([a-z_]+)')
     if not ending then return nil end
     return {state = state, print = print, ending = ending}
   elseif state == 'O' then
@@ -39,6 +40,12 @@ local function read(text)
     return {state = state, print = print, at_us = tonumber(at_us)}
   end
   return nil
+end
+
+-- A key of another type is as good as a record that cannot be read: it must not hold up everybody else.
+local function get(key)
+  local text = redis.pcall('GET', key)
+  return type(text) == 'table' and '' or text
 end
 
 local function keep(key, text, ttl_s, job_id)
@@ -67,7 +74,7 @@ function commands.claim()
     local at = 5 + (n - 3) * 5
     local token, print, redelivered = ARGV[at], ARGV[at + 1], ARGV[at + 2] == '1'
     local published_us, job_id = tonumber(ARGV[at + 3]), ARGV[at + 4]
-    local text = redis.call('GET', KEYS[n])
+    local text = get(KEYS[n])
     local claimed = string.format('C|%s|%.0f|%s', print, now_us, token)
     local record, verdict = nil, nil
     local is_suspect = redelivered and epoch_us > 0 and now_us - epoch_us <= FORGOTTEN_US_MAX
@@ -113,7 +120,7 @@ function commands.conclude()
   for n = 3, #KEYS do
     local at = 3 + (n - 3) * 3
     local token, outcome, job_id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local text = redis.call('GET', KEYS[n])
+    local text = get(KEYS[n])
     local record = text and read(text)
     local is_ours = not text or text == outcome
       or (record and (record.state == 'O' or (record.state == 'C' and record.token == token)))
@@ -125,6 +132,7 @@ end
 
 local function is_told_by(record, token, ending)
   if record.state == 'C' then return record.token == token end
+  if record.state == 'R' then return token == '' and record.ending == ending end
   if record.state == 'T' then return false end
   if record.state == 'O' then return ending ~= 'in_doubt' end
   if ending == 'in_doubt' or ending == 'dead' then return record.ending == ending end
@@ -135,10 +143,12 @@ function commands.tell()
   for n = 3, #KEYS do
     local at = 3 + (n - 3) * 3
     local token, print, ending = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local text = redis.call('GET', KEYS[n])
+    local text = get(KEYS[n])
     local record = text and read(text)
     if not text or (record and is_told_by(record, token, ending)) then
-      if ending == 'dead' then
+      if record and record.state == 'R' then
+        redis.call('SET', KEYS[n], 'R|' .. record.print .. '|' .. record.ending .. '|', 'EX', ARGV[2])
+      elseif ending == 'dead' then
         redis.call('DEL', KEYS[n])
       elseif ending == 'released' then
         redis.call('SET', KEYS[n], string.format('O|%s|%.0f', print, now_us), 'EX', ARGV[2])
@@ -159,18 +169,32 @@ end
 function commands.resolve()
   local answer = {}
   for n = 3, #KEYS do
-    local at = 4 + (n - 3) * 3
-    local print, ending, job_id = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local text = redis.call('GET', KEYS[n])
+    local at = 4 + (n - 3) * 4
+    local print, ending, grounds, job_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local text = get(KEYS[n])
     local record = text and read(text)
     local is_done = not record or is_in_doubt(record, print, tonumber(ARGV[3]))
     if is_done then
-      text = ending == 'released' and string.format('O|%s|%.0f', print, now_us) or 'T|' .. print .. '|' .. ending
+      text = ending == 'released' and string.format('O|%s|%.0f', print, now_us)
+        or 'R|' .. print .. '|' .. ending .. '|' .. grounds
       redis.call('SET', KEYS[n], text, 'EX', ARGV[2])
       redis.call('ZREM', KEYS[2], job_id)
     end
     answer[#answer + 1] = is_done and 1 or 0
     answer[#answer + 1] = text
+  end
+  return answer
+end
+
+function commands.recall()
+  local answer = {}
+  for n = 3, #KEYS do
+    local at = 2 + (n - 3) * 2
+    local since_us, job_id = ARGV[at], ARGV[at + 1]
+    local text = get(KEYS[n])
+    -- Forgotten, and held all the same: it is in doubt, and counted again.
+    if not text and since_us ~= '' then redis.call('ZADD', KEYS[2], 'NX', since_us, job_id) end
+    answer[#answer + 1] = text or ''
   end
   return answer
 end

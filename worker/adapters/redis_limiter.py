@@ -99,7 +99,14 @@ class RedisLimiter:
         self._listeners.pop(account, None)
 
     async def reserve(
-        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
+        self,
+        account: str,
+        count: int,
+        *,
+        lead_s: float = 0.0,
+        jobs: int = 0,
+        late: Late | None = None,
+        is_probe: bool = False,
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
         steps = self._steps
@@ -115,7 +122,7 @@ class RedisLimiter:
             self._limit_micro[account],
             count,
             span_us,
-            lead_us,
+            lead_us + int(lead_s * 1e6),
             wait_us,
             self._seen_us.get(account, 0),
             late_us,

@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from worker.adapters.rabbitmq_connection import BrokerAddress
-from worker.adapters.rabbitmq_walk import Walk, WalkFailed, open_walk
+from worker.adapters.rabbitmq_walk import Walk, open_walk
 from worker.commands.held_table import Row, as_json, drawn, row_of
 from worker.commands.publish import EXIT_INTERRUPTED
 from worker.commands.terminal import error_console, refuse, run_async
 from worker.core.held_jobs import Filters, HeldJob, Holding, printable, read_held
 from worker.core.redrive import Asked, Decision, Done, Kept
+from worker.flow.ports import WalkFailed
 from worker.settings import BrokerSettings, SettingsProblems, load_broker
 
 EXIT_NOT_ALL = 1

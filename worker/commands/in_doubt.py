@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import time
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from worker.adapters.redis_journal import RedisJournal
-from worker.app import JOURNAL_SLACK_S, open_redis
+from worker.app import build_journal, open_redis
 from worker.commands.held_jobs import (
     PER_S,
     Choice,
@@ -38,15 +34,15 @@ from worker.commands.held_options import (
     choice_of,
 )
 from worker.commands.terminal import settings_or_exit
+from worker.core.events import ResolvedBy
 from worker.core.held_jobs import HeldJob, Holding
-from worker.core.journal import GIVEN_UP, RELEASED, SENT, Resolved
-from worker.core.redrive import Asked, Decision, Kept, after_resolution, asked_for
+from worker.core.journal import GIVEN_UP, RELEASED, SENT
+from worker.core.redrive import Decision, Kept, asked_for
+from worker.core.resolution import Grounds
 from worker.flow.observations import Observation
+from worker.flow.pipeline import utc_now
 from worker.flow.ports import JournalAway
-from worker.settings import Settings
-
-#: More than the journal's own limits; should one of them ever fail, a person is not kept waiting for ever.
-ANSWER_S_MAX = 30.0
+from worker.flow.resolving import decided
 
 HELP = """Look at the jobs in doubt (sent or not, nobody knows), have them sent again, or settle them.
 
@@ -196,50 +192,31 @@ def settle(
 
 def _act(choice: Choice, end: str, evidence: str | None, *, what: str, per_s: float, is_sure: bool) -> int:
     settings = settings_or_exit()
+    grounds = Grounds(ResolvedBy.OPERATOR, evidence or "the operator's decision")
     if not is_sure:
         return preview_act(
-            settings, choice, lambda held: kept_of(asked_for(held, end, region=settings.region)), what=what
+            settings, choice, lambda held: kept_of(asked_for(held, end, grounds, region=settings.region)), what=what
         )
 
     async def opened(stack: AsyncExitStack) -> Decide:
-        journal = await _open_journal(settings, stack)
+        redis = await open_redis(settings, stack)
+        journal = build_journal(settings, redis, observe=_unobserved, on_failure=_unexpected)
+        stack.push_async_callback(journal.close)
 
         async def decide(held: HeldJob) -> Decision:
-            asked = asked_for(held, end, region=settings.region)
+            asked = asked_for(held, end, grounds, region=settings.region)
             if isinstance(asked, Kept):
                 return asked
-            found = await _resolve(journal, asked)
-            words = evidence or "the operator's decision"
-            return after_resolution(held, asked, found, evidence=words, at=datetime.now(UTC))
+            decision = await decided(journal, held, asked, wall_clock=utc_now)
+            if isinstance(decision, JournalAway):
+                raise Stopped(
+                    f"The journal cannot be asked ({decision.why}): check MMS_REDIS_URL, and that Redis runs."
+                )
+            return decision
 
         return decide
 
     return act(settings, choice, opened, per_s=per_s)
-
-
-async def _resolve(journal: RedisJournal, asked: Asked) -> Resolved:
-    try:
-        async with asyncio.timeout(ANSWER_S_MAX):
-            answer = await journal.resolve(asked.account, [asked.resolution])
-    except TimeoutError as error:
-        raise Stopped(f"The journal does not answer within {ANSWER_S_MAX:g} s: look at Redis.") from error
-    if isinstance(answer, JournalAway):
-        raise Stopped(f"The journal cannot be asked ({answer.why}): check MMS_REDIS_URL, and that Redis runs.")
-    return answer[0]
-
-
-async def _open_journal(settings: Settings, stack: AsyncExitStack) -> RedisJournal:
-    journal = RedisJournal(
-        redis=await open_redis(settings, stack),
-        keep_s=settings.deduplication_s,
-        # As the workers have it, so that a claim that may still be used is not taken for one of a worker that died.
-        call_s_max=settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S,
-        monotonic=time.monotonic,
-        observe=_unobserved,
-        on_failure=_unexpected,
-    )
-    stack.push_async_callback(journal.close)
-    return journal
 
 
 def _unobserved(_: Observation) -> None:
@@ -247,4 +224,4 @@ def _unobserved(_: Observation) -> None:
 
 
 def _unexpected(_: BaseException) -> None:
-    """The question that failed ends by its own time limit, in ``_resolve``."""
+    """The question that failed ends by its own time limit, in ``flow/resolving.py``."""

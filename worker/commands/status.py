@@ -19,10 +19,12 @@ from rich.text import Text
 
 from worker.adapters.rabbitmq_depths import QueueDepths
 from worker.adapters.redis_connection import REDIS_FAILURES, redis_client, words_for
+from worker.adapters.redis_journal import doubts_in
 from worker.adapters.redis_limiter import look_at
 from worker.adapters.redis_presence import held_by_workers
 from worker.app import broker_address
 from worker.core.delivery import Lane
+from worker.core.journal import Doubts
 from worker.core.status import AccountState, AccountStatus, Depth, Held, Look, account_status
 from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, UNROUTABLE_QUEUE, jobs_queue
 from worker.flow.ports import CannotStart
@@ -83,6 +85,7 @@ class _InRedis:
 
     looks: dict[str, Look]
     held: dict[str, Held]
+    doubts: dict[str, Doubts]
 
 
 async def statuses(settings: Settings, redis: Redis, depths: QueueDepths) -> AsyncIterator[Status]:
@@ -98,8 +101,8 @@ async def statuses(settings: Settings, redis: Redis, depths: QueueDepths) -> Asy
 
 async def _in_redis(settings: Settings, redis: Redis) -> _InRedis | str:
     try:
-        looks = await look_at(redis, [account.name for account in settings.accounts])
-        return _InRedis(looks, await held_by_workers(redis))
+        names = [account.name for account in settings.accounts]
+        return _InRedis(await look_at(redis, names), await held_by_workers(redis), await doubts_in(redis, names))
     except REDIS_FAILURES as error:
         return f"Redis cannot be asked ({words_for(error)}): check MMS_REDIS_URL, and that Redis runs."
 
@@ -121,10 +124,12 @@ def _status(
 ) -> Status:
     looks_before = before.looks if isinstance(before, _InRedis) else {}
     looks_now, in_hand = (now.looks, now.held) if isinstance(now, _InRedis) else ({}, None)
+    doubts = now.doubts if isinstance(now, _InRedis) else {}
+    at = datetime.now(UTC)
     known = depths if isinstance(depths, dict) else {}
     held = {where: known.get(queue) for where, queue in HELD_QUEUES.items()}
     return Status(
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        at=at.isoformat(timespec="seconds"),
         accounts=tuple(
             account_status(
                 account.name,
@@ -134,6 +139,8 @@ def _status(
                 urgent=known.get(jobs_queue(account.name, Lane.URGENT)),
                 bulk=known.get(jobs_queue(account.name, Lane.BULK)),
                 held=None if in_hand is None else in_hand.get(account.name, Held(0, 0, 0)),
+                doubts=doubts.get(account.name),
+                at_s=at.timestamp(),
             )
             for account in settings.accounts
         ),
@@ -165,7 +172,13 @@ def drawn(status: Status) -> Group:
         for account in status.accounts
         if account.why
     )
-    return Group(table, *reasons, Text(f"held: {held}"), *(Text(problem, style="red") for problem in status.problems))
+    in_doubt = (
+        Text(f"{account.account}: {account.in_doubt:,} in doubt, the oldest for {duration(account.in_doubt_oldest_s)}")
+        for account in status.accounts
+        if account.in_doubt
+    )
+    problems = (Text(problem, style="red") for problem in status.problems)
+    return Group(table, *reasons, *in_doubt, Text(f"held: {held}"), *problems)
 
 
 def _cells(account: AccountStatus) -> Sequence[str | Text]:

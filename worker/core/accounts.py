@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from worker.core.doubt_rules import Deadline
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -18,12 +20,16 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``limit_per_s``: calls per second that the API allows it. ``prefetch``: deliveries to hold per queue at most."""
+    """``limit_per_s``: calls per second that the API allows it. ``prefetch``: deliveries to hold per queue at most.
+
+    ``doubts``: what becomes of its jobs in doubt by itself, and when.
+    """
 
     name: str
     limit_per_s: float
     prefetch: int
     credentials: Credentials
+    doubts: Deadline = Deadline()  # noqa: RUF009 - a Deadline cannot be changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ _FURTHER: dict[EventType, dict[str, Any]] = {
         "evidence": {"type": "string", "description": "What it was resolved by, in words."},
     },
 }
+#: What is there only where it is known: the API's own word, which came late or in delivery reports.
+_WHERE_KNOWN: dict[EventType, dict[str, Any]] = {EventType.RESOLVED: {"recipients": _SENT, "refused": _REFUSED}}
 
 
 def event_schema() -> dict[str, Any]:
@@ -71,6 +73,8 @@ def _of_type(kind: EventType, further: dict[str, Any]) -> dict[str, Any]:
         },
         **further,
     }
+    required = list(data)
+    data |= _WHERE_KNOWN.get(kind, {})
     envelope = {
         "specversion": {"const": "1.0"},
         "id": {"type": "string", "minLength": 1},
@@ -79,7 +83,7 @@ def _of_type(kind: EventType, further: dict[str, Any]) -> dict[str, Any]:
         "subject": _STRING,
         "time": _TIME,
         "datacontenttype": {"const": "application/json"},
-        "data": {"type": "object", "properties": data, "required": list(data), "additionalProperties": False},
+        "data": {"type": "object", "properties": data, "required": required, "additionalProperties": False},
     }
     return {
         "title": kind.value,

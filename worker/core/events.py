@@ -1,7 +1,7 @@
 """The events: CloudEvents 1.0 in structured JSON, one builder per type (pure).
 
-The ``id`` is made from the job and the type, and of a resolution from its number, so that a repeat after a crash
-carries the same ``source`` and ``id`` and a consumer can drop it.
+The ``id`` is made from the job and the type, and where a job can have several of a type from their number, so that a
+repeat after a crash carries the same ``source`` and ``id`` and a consumer can drop it.
 """
 
 from __future__ import annotations
@@ -89,31 +89,6 @@ def job_event(
         body=orjson.dumps(event),
         headers={},
         content_type=CONTENT_TYPE,
-    )
-
-
-def resolved_event(
-    *,
-    account: str,
-    job_id: str,
-    reference: str | None,
-    attempt: int,
-    at: datetime,
-    number: int,
-    resolution: ResolvedAs,
-    by: ResolvedBy,
-    evidence: str,
-) -> Publication:
-    """Build the event that a job in doubt is resolved. ``number``: how many times it is resolved, this one included."""
-    return job_event(
-        EventType.RESOLVED,
-        account=account,
-        job_id=job_id,
-        reference=reference,
-        attempt=attempt,
-        at=at,
-        more={"resolution": resolution.value, "by": by.value, "evidence": evidence},
-        number=number,
     )
 
 

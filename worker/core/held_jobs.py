@@ -15,13 +15,18 @@ from typing import Any
 
 import orjson
 
-from worker.core.delivery import OUR_HEADERS, Delivery, Lane
+from worker.core.delivery import (
+    ATTEMPTS_HEADER,
+    OUR_HEADERS,
+    REDRIVES_HEADER,
+    RESOLUTIONS_HEADER,
+    Delivery,
+    Lane,
+    count_in,
+)
 from worker.core.job import JOB_BYTES_MAX
 from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, account_and_lane
 
-#: How often a job was taken out of ``mms.dead`` to be tried again, and how often it was resolved when in doubt.
-REDRIVES_HEADER, RESOLUTIONS_HEADER = f"{OUR_HEADERS}redrives", f"{OUR_HEADERS}resolutions"
-_COUNTS_BELIEVED_MAX = 1_000_000
 _WORDS_CHARACTERS_MAX = 500
 #: As the settings allow it; anything else would be a routing key that leads nowhere, or to another lane.
 _ACCOUNT = re.compile("[A-Za-z0-9_-]{1,64}")
@@ -121,11 +126,11 @@ def read_held(message: HeldMessage, holding: Holding) -> HeldJob:
         account=account,
         lane=lane,
         since=_moment(headers.get(f"{OUR_HEADERS}{name}")) or _moment(death.get("time")),
-        attempts=_count(headers, f"{OUR_HEADERS}attempts"),
+        attempts=count_in(headers, ATTEMPTS_HEADER),
         recipients=_different(fields.get("to")),
         why=_why(headers, holding, death),
-        redrives=_count(headers, REDRIVES_HEADER),
-        resolutions=_count(headers, RESOLUTIONS_HEADER),
+        redrives=count_in(headers, REDRIVES_HEADER),
+        resolutions=count_in(headers, RESOLUTIONS_HEADER),
     )
 
 
@@ -219,12 +224,6 @@ def _different(value: object) -> int | None:
     if not isinstance(value, list):
         return None
     return len({entry if isinstance(entry, str) else repr(entry) for entry in value})
-
-
-def _count(headers: Mapping[str, Any], name: str) -> int:
-    value = headers.get(name)
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _COUNTS_BELIEVED_MAX
-    return value if is_count and isinstance(value, int) else 0
 
 
 def _moment(value: object) -> datetime | None:

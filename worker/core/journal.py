@@ -7,7 +7,8 @@ A job's record lives under its account and id, for as long as an id counts as us
                             ├── its outcome is known ─────▶ ended ──event confirmed, delivery acknowledged──▶ told
                             └── no outcome in time ───────▶ ended, in doubt
 
-    in doubt ──resolve──▶ open, to be sent again; or told, as sent or given up
+    in doubt ──resolve──▶ open, to be sent again
+                └───────▶ resolved, as sent or given up ──event confirmed──▶ the same, told
 
 * A **claim** is written before the first byte of a call, and only one delivery of a job can have it. A claim without an
   outcome, older than any call can be, is of a worker that died: whether the job was sent, nobody knows.
@@ -15,6 +16,8 @@ A job's record lives under its account and id, for as long as an id counts as us
   whoever is handed the job again tells the same.
 * What is **told** needs no more than its fingerprint: a repeat is acknowledged in silence.
 * What is **in doubt** stays so until it is resolved, by whoever comes first: a second resolution changes nothing.
+* What is **resolved** keeps on what grounds until that is told, so that somebody else can tell it. It stays apart from
+  what is told after a call: whoever finds a job told as sent, and knows of a call that nobody told, knows of two.
 
 Nothing there means: never called, provided that the store has forgotten nothing. When it has, ``epoch_us`` says since
 when it remembers, and a job that was handed out before may have been called for in the time that is forgotten: it is in
@@ -47,6 +50,8 @@ _PART_BYTES = 6
 NEVER_TOLD = "a worker had begun to call and did not tell what came of it"
 FORGOTTEN = "the job was handed out before, and the journal has lost what it knew of that time"
 UNREADABLE = "the journal's record of the job cannot be read"
+#: From a claim to its call, and from the answer to its record, no more than this may pass in a worker that lives.
+JOURNAL_SLACK_S = 10.0
 
 DEAD, IN_DOUBT, RELEASED = "dead", "in_doubt", "released"
 #: What a job in doubt can be resolved as, apart from ``RELEASED``.
@@ -60,6 +65,7 @@ class State(enum.StrEnum):
     OPEN = "O"
     ENDED = "E"
     TOLD = "T"
+    RESOLVED = "R"
     UNREADABLE = "?"
 
 
@@ -79,7 +85,7 @@ class Verdict(enum.IntEnum):
 class Record:
     """What is remembered. ``token``: of the claim. ``at_us``: of the claim, or since when it is open.
 
-    ``end``: how it ended, in a word; ``details``: JSON.
+    ``end``: how it ended, in a word; ``details``: JSON, of what is resolved the grounds, or "" once they are told.
     """
 
     state: State
@@ -108,7 +114,8 @@ class Claim:
 class Told:
     """An end that the broker has confirmed, of a delivery that is acknowledged. ``token``: of its claim.
 
-    ``end``: ``RELEASED`` for a job that goes round again.
+    ``end``: ``RELEASED`` for a job that goes round again. Of a resolution it is the end that was decided, and ``token``
+    is "".
     """
 
     job_id: str
@@ -122,11 +129,29 @@ class Resolution:
     """What was found out, or decided, about a job in doubt.
 
     ``fingerprint``: of the job as it is held. ``end``: ``RELEASED`` to have it sent again, ``SENT`` or ``GIVEN_UP``.
+    ``grounds``: what is to be told of it, JSON, for whoever has to tell it.
     """
 
     job_id: str
     fingerprint: str
     end: str
+    grounds: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """How many jobs of an account are in doubt. ``oldest_us``: since when the first of them is; None: there is none."""
+
+    jobs: int
+    oldest_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCopy:
+    """A job that is held as one in doubt. ``since_us``: since when; None: it is not known to be held."""
+
+    job_id: str
+    since_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +188,7 @@ def claim(  # noqa: C901, PLR0911 - a table: one row, one return
             return _in_doubt(record.fingerprint, NEVER_TOLD), Verdict.ENDED
         case State.ENDED:
             return record, Verdict.ENDED
-        case State.TOLD:
+        case State.TOLD | State.RESOLVED:
             return record, Verdict.TOLD
         case State.UNREADABLE:
             return _in_doubt(wish.fingerprint, UNREADABLE), Verdict.ENDED
@@ -182,6 +207,8 @@ def tell(record: Record | None, told: Told, *, now_us: int) -> Record | None:
     """The record once the end is told. Of what is dead nothing is kept: it was not sent, and may be tried again."""
     if record is not None and not _is_told_by(record, told):
         return record
+    if record is not None and record.state is State.RESOLVED:
+        return replace(record, details="")
     if told.end == RELEASED:
         return Record(State.OPEN, told.fingerprint, at_us=now_us)
     return None if told.end == DEAD else Record(State.TOLD, told.fingerprint, end=told.end)
@@ -202,6 +229,8 @@ def _is_told_by(record: Record, told: Told) -> bool:
             return told.end != IN_DOUBT
         case State.CLAIMED:
             return record.token == told.token
+        case State.RESOLVED:
+            return not told.token and record.end == told.end
         case State.TOLD | State.UNREADABLE:
             return False
 
@@ -217,7 +246,7 @@ def resolve(record: Record | None, wish: Resolution, *, now_us: int, call_us_max
         return record, False
     if wish.end == RELEASED:
         return Record(State.OPEN, wish.fingerprint, at_us=now_us), True
-    return Record(State.TOLD, wish.fingerprint, end=wish.end), True
+    return Record(State.RESOLVED, wish.fingerprint, end=wish.end, details=wish.grounds), True
 
 
 def _is_in_doubt(record: Record, fingerprint: str, *, now_us: int, call_us_max: int) -> bool:
@@ -228,7 +257,7 @@ def _is_in_doubt(record: Record, fingerprint: str, *, now_us: int, call_us_max: 
             return record.end == IN_DOUBT
         case State.CLAIMED:
             return now_us - record.at_us > call_us_max
-        case State.OPEN:
+        case State.OPEN | State.RESOLVED:
             return False
         case State.UNREADABLE:
             return True
@@ -266,6 +295,8 @@ def written(record: Record) -> str:
             return f"E|{record.fingerprint}|{record.end}|{record.details}"
         case State.TOLD:
             return f"T|{record.fingerprint}|{record.end}"
+        case State.RESOLVED:
+            return f"R|{record.fingerprint}|{record.end}|{record.details}"
         case State.UNREADABLE:
             return ""
 
@@ -282,6 +313,8 @@ def read(text: str) -> Record:
             return Record(State.ENDED, fingerprint, end=end, details=details)
         case "T", [fingerprint, end]:
             return Record(State.TOLD, fingerprint, end=end)
+        case "R", [fingerprint, end, details]:
+            return Record(State.RESOLVED, fingerprint, end=end, details=details)
         case _:
             return Record(State.UNREADABLE, "")
 

@@ -14,7 +14,8 @@ and only one of them gets it.
   on from here, with the same event id and one more copy, instead of leaving a job that nobody would send any more. The
   same holds when the event was out, or the copy: the copies share one claim. If the first copy has ended meanwhile,
   the record says so, what is held is a leftover, and a copy that still comes by is acknowledged in silence.
-* After it, a *settling* finds the record told with the end that was decided. It is told again, with the same event id.
+* After it, a *settling* finds the record resolved, with the grounds until they are told: so they are told again, with
+  the same event id. Once they are told, what is held is a leftover.
 * The event goes before the copy, so that whoever finds the record ended knows that the resend is told, and so that
   nobody hears of the end of a job before he hears that it was sent again.
 * The acknowledgement is last: until then the job is in its queue.
@@ -27,11 +28,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.core.delivery import OUR_HEADERS, Publication, carried_headers
-from worker.core.events import ResolvedAs, ResolvedBy, resolved_event
-from worker.core.held_jobs import RESOLUTIONS_HEADER, HeldJob, as_delivery
+from worker.core.delivery import OUR_HEADERS, RESOLUTIONS_HEADER, Publication, carried_headers
+from worker.core.events import ResolvedAs, ResolvedBy
+from worker.core.held_jobs import HeldJob, as_delivery
 from worker.core.job import Rejected, decode
-from worker.core.journal import GIVEN_UP, RELEASED, SENT, Record, Resolution, Resolved, State, fingerprint
+from worker.core.journal import RELEASED, Record, Resolution, Resolved, State, fingerprint
+from worker.core.resolution import SETTLED_AS, Grounds, read, resolved_event, written
 from worker.core.topology import JOBS_EXCHANGE, routing_key
 
 #: A job that comes back as often as this is not helped by another try.
@@ -42,15 +44,18 @@ _OF_HOLDING = frozenset(
     for name in ("account", "lane", "in-doubt-since", "in-doubt-why", "reasons", "dead-at", "requeued-for")
 )
 _NO_ACCOUNT = "it does not say whose it is: publish its body to mms.jobs under the account's routing key"
-SETTLED_AS = {SENT: ResolvedAs.SENT, GIVEN_UP: ResolvedAs.GIVEN_UP}
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Publish these, each confirmed, then acknowledge. ``what``: what is done with it, in a word for people."""
+    """Publish these, each confirmed, then acknowledge. ``what``: what is done with it, in a word for people.
+
+    ``resolved_as``: what of a job in doubt is told with it; None where all is told already.
+    """
 
     publications: tuple[Publication, ...]
     what: str
+    resolved_as: ResolvedAs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,11 @@ Decision = Done | Kept
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A resolution of one of the account's jobs."""
+    """A resolution of one of the account's jobs, and its grounds."""
 
     account: str
     resolution: Resolution
+    grounds: Grounds
 
 
 def retry(held: HeldJob, *, is_forced: bool) -> Decision:
@@ -94,44 +100,51 @@ def drop(_: HeldJob) -> Decision:
     return Done((), "dropped")
 
 
-def asked_for(held: HeldJob, end: str, *, region: str) -> Asked | Kept:
+def asked_for(held: HeldJob, end: str, grounds: Grounds, *, region: str) -> Asked | Kept:
     """What to ask of the journal for a job in doubt that is to be ``end``; ``region`` as in ``job.decode``."""
     if held.account is None:
         return Kept(_NO_ACCOUNT)
     job = decode(held.message.body, region=region)
     if isinstance(job, Rejected):
         return Kept("its body is not a valid job, so nobody ever called for it under its id")
-    return Asked(held.account, Resolution(job.id, fingerprint(job), end))
+    return Asked(held.account, Resolution(job.id, fingerprint(job), end, written(grounds)), grounds)
 
 
-def after_resolution(held: HeldJob, asked: Asked, found: Resolved, *, evidence: str, at: datetime) -> Decision:
+def after_resolution(held: HeldJob, asked: Asked, found: Resolved, *, at: datetime) -> Decision:
     """What becomes of a job in doubt after the journal's answer; see above."""
     record, wish = found.record, asked.resolution
 
-    def event(resolution: ResolvedAs, evidence: str) -> Publication:
+    def told(resolution: ResolvedAs, grounds: Grounds) -> Publication:
         return resolved_event(
+            grounds,
+            resolution,
             account=asked.account,
             job_id=wish.job_id,
             reference=held.reference,
             attempt=held.attempts,
             at=at,
             number=held.resolutions + 1,
-            resolution=resolution,
-            by=ResolvedBy.OPERATOR,
-            evidence=evidence,
         )
 
     if not found.is_done and record.fingerprint != wish.fingerprint:
         return Kept("its id belongs to another job by now")
     if wish.end == RELEASED and (found.is_done or record.state is State.OPEN):
-        return Done((event(ResolvedAs.RESENT, evidence), _resent(held, asked.account)), "resent")
+        publications = told(ResolvedAs.RESENT, asked.grounds), _resent(held, asked.account)
+        return Done(publications, "resent", ResolvedAs.RESENT)
     if found.is_done:
-        return Done((event(SETTLED_AS[wish.end], evidence),), "settled")
-    if record.state is not State.TOLD:
-        return Kept(_not_resolvable(record))
-    # Whoever resolved it as sent or given up may have died before he told it.
-    words = evidence if record.end == wish.end else f"the journal has it as {record.end}"
-    return Done((event(SETTLED_AS[record.end], words),) if record.end in SETTLED_AS else (), "left over")
+        resolution = SETTLED_AS[wish.end]
+        return Done((told(resolution, asked.grounds),), "settled", resolution)
+    if record.state is State.RESOLVED and record.details:
+        # Whoever resolved it may have died before he told it.
+        resolution = SETTLED_AS.get(record.end, ResolvedAs.GIVEN_UP)
+        return Done((told(resolution, read(record.details) or _unreadable(record)),), "left over", resolution)
+    if record.state in {State.RESOLVED, State.TOLD}:
+        return Done((), "left over")
+    return Kept(_not_resolvable(record))
+
+
+def _unreadable(record: Record) -> Grounds:
+    return Grounds(ResolvedBy.RULE, f"the journal has it as {record.end}")
 
 
 def _not_resolvable(record: Record) -> str:
@@ -142,7 +155,7 @@ def _not_resolvable(record: Record) -> str:
             return "a worker is calling for it now: look again in a minute"
         case State.ENDED:
             return f"it has ended as {record.end}, and is about to be told: look again in a minute"
-        case State.TOLD | State.UNREADABLE:
+        case _:
             return "its record in the journal says something else"
 
 

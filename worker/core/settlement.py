@@ -3,6 +3,10 @@
 Settling is always the same act: publish these messages, in this order, each confirmed; then acknowledge. A
 crash in between repeats messages, and never loses the job. So a settlement is simply the list of what to
 publish, with a name for the record.
+
+A job that is let go again after it was held can be held once more, and each time is told with an id of its own: the
+number of its returns is part of it. The other ends are told once in a job's life, by whichever of its deliveries: a
+copy that finds on record how an earlier delivery ended tells it with that one's id.
 """
 
 from __future__ import annotations
@@ -67,7 +71,7 @@ class Requeued:
     reason: RequeueReason
     delay_s: int
     publications: tuple[Publication, ...]
-    job_id: str
+    job_id: str | None
     why: str | None = None
 
 
@@ -151,6 +155,25 @@ def put_back(delivery: Delivery, job: Job, reason: RequeueReason, wait_s: float)
     return _requeued(delivery, job, reason, retry_delay_at_least(wait_s), attempts=delivery.attempts)
 
 
+def put_back_unread(delivery: Delivery, reason: RequeueReason, wait_s: float) -> Requeued:
+    """The same for a message that was not looked at, so that nobody knows which job it is."""
+    return _requeued(delivery, None, reason, retry_delay_at_least(wait_s), attempts=delivery.attempts)
+
+
+def bury_unread(delivery: Delivery, reason: str, *, now: Moment) -> Finished:
+    """A message that must not be looked at: dead letter. ``reason`` quotes nothing of it."""
+    return _dead(
+        delivery,
+        (reason,),
+        now=now,
+        attempt=delivery.attempts,
+        job_id=None,
+        reference=None,
+        body_for_id=delivery.body,
+        why=reason,
+    )
+
+
 def reject(delivery: Delivery, rejected: Rejected, *, now: Moment) -> Finished:
     """A delivery that is not a valid job: dead letter with every reason."""
     return _dead(
@@ -217,12 +240,13 @@ def hold_in_doubt(delivery: Delivery, job: Job, why: str, *, now: Moment) -> Fin
         published_at=delivery.published_at,
     )
     more = {"since": since, "why": why, "recipients": list(job.to)}
-    event = _event(EventType.IN_DOUBT, delivery, job, attempt=attempt, now=now, more=more)
+    number = delivery.returns or None
+    event = _event(EventType.IN_DOUBT, delivery, job, attempt=attempt, now=now, more=more, number=number)
     return Finished(End.IN_DOUBT, (held, event), job.id, why)
 
 
 def _requeued(
-    delivery: Delivery, job: Job, reason: RequeueReason, delay_s: int, *, attempts: int, why: str | None = None
+    delivery: Delivery, job: Job | None, reason: RequeueReason, delay_s: int, *, attempts: int, why: str | None = None
 ) -> Requeued:
     copy = Publication(
         exchange=retry_queue(delay_s),
@@ -231,7 +255,7 @@ def _requeued(
         headers=carried_headers(delivery, attempts=attempts, requeued_for=reason.value),
         published_at=delivery.published_at,
     )
-    return Requeued(reason, delay_s, (copy,), job.id, why)
+    return Requeued(reason, delay_s, (copy,), job.id if job else None, why)
 
 
 def _dead(
@@ -268,6 +292,7 @@ def _dead(
         at=now.at,
         more={"reasons": list(reasons)},
         body_for_id=body_for_id,
+        number=delivery.returns or None,
     )
     return Finished(End.DEAD, (letter, event), job_id, why)
 
@@ -286,7 +311,14 @@ def _finished(
 
 
 def _event(
-    kind: EventType, delivery: Delivery, job: Job, *, attempt: int, now: Moment, more: dict[str, Any]
+    kind: EventType,
+    delivery: Delivery,
+    job: Job,
+    *,
+    attempt: int,
+    now: Moment,
+    more: dict[str, Any],
+    number: int | None = None,
 ) -> Publication:
     return job_event(
         kind,
@@ -296,4 +328,5 @@ def _event(
         attempt=attempt,
         at=now.at,
         more=more,
+        number=number,
     )

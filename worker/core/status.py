@@ -9,6 +9,7 @@ import enum
 from dataclasses import dataclass
 
 from worker.core.bucket import Bucket, worst_second
+from worker.core.journal import Doubts
 from worker.core.pace import MICRO, calls_per_s, interval_ns, micro, rate_micro
 
 
@@ -53,7 +54,8 @@ class AccountStatus:
 
     ``pace_per_s``: calls a second in force. ``share_used``: slots between the looks, of the limit. ``drain_s``: until
     the waiting jobs have left, at the pace in force and with as many jobs a call as lately. The backlog counts what
-    waits in the queues and in the workers' hands.
+    waits in the queues and in the workers' hands. ``in_doubt_oldest_s``: for how long the job is in doubt that is so
+    for longest; None also where there is none.
     """
 
     account: str
@@ -69,6 +71,8 @@ class AccountStatus:
     backlog_bulk: int | None
     drain_s: float | None
     workers: int | None
+    in_doubt: int | None
+    in_doubt_oldest_s: float | None
 
 
 def account_status(
@@ -80,8 +84,12 @@ def account_status(
     urgent: Depth | None,
     bulk: Depth | None,
     held: Held | None,
+    doubts: Doubts | None,
+    at_s: float,
 ) -> AccountStatus:
-    """Put together what is known. Looks and ``held`` are None without Redis, depths without the broker.
+    """Put together what is known at ``at_s`` (since 1970).
+
+    Looks, ``held`` and ``doubts`` are None without Redis, depths without the broker.
 
     Workers are those that told of themselves, or, without Redis, those that consume.
     """
@@ -107,7 +115,15 @@ def account_status(
         backlog_bulk=backlog_bulk,
         drain_s=_drain_s(backlog, state, pace_per_s, jobs_per_call),
         workers=held.workers if held else bulk.consumers if bulk else None,
+        in_doubt=doubts.jobs if doubts else None,
+        in_doubt_oldest_s=_age_s(doubts, at_s),
     )
+
+
+def _age_s(doubts: Doubts | None, at_s: float) -> float | None:
+    if doubts is None or doubts.oldest_us is None:
+        return None
+    return max(0.0, at_s - doubts.oldest_us / MICRO)
 
 
 def _state(now: Look | None, limit_per_s: float) -> tuple[AccountState, str]:

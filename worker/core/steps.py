@@ -40,6 +40,13 @@ def unwatched(step: Step) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Poison:
+    """The process ends whenever it reads a message whose body holds ``marker``, as a bug below Python would end it."""
+
+    marker: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failpoint:
     """The process ends when ``step`` is passed for the ``nth`` time (from 1)."""
 

@@ -25,7 +25,11 @@ _JOBS_QUEUE, _URGENT = "mms.jobs.", ".urgent"
 #: The fixed delays of the retry queues, in seconds. One delay per queue: expiry happens only at a queue's head.
 RETRY_DELAYS_S = (1, 5, 15, 60, 300)
 
-#: A job that was handed out this often without an end (each time its worker died or left) goes to mms.dead.
+#: A job that came back this often without an end (each time its worker died or left) goes to mms.dead, moved there by
+#: the broker itself. On purpose far above what ``core/quarantine.py`` needs to find a message that ends its workers,
+#: and above what restarts of a busy pool reach. Said in the queue's own arguments: RabbitMQ 3.10 has no limit of its
+#: own, and 4.x has 20. Both count the ends of channels and connections, and both tell the count in
+#: ``x-delivery-count``. (A policy in the broker may set a lower limit; the lower one of the two holds.)
 DELIVERY_LIMIT = 100
 #: Of the queues that people look through. Each look hands every message out and takes it back, which counts as a
 #: delivery, and RabbitMQ 4 drops a message after 20 of them unless the queue says otherwise. A quorum queue's limit is
@@ -61,14 +65,16 @@ class Topology:
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
 
-    def plus(self, account: str) -> Topology:
-        """The same with ``account``'s queues."""
-        return replace(self, queues=(*self.minus(account).queues, *jobs_queues(account)))
+    @property
+    def shared(self) -> Topology:
+        """What all accounts have in common."""
+        return replace(self, queues=tuple(queue for queue in self.queues if account_and_lane(queue.name) is None))
 
-    def minus(self, account: str) -> Topology:
-        """The same without ``account``'s queues."""
-        gone = {jobs_queue(account, lane) for lane in Lane}
-        return replace(self, queues=tuple(queue for queue in self.queues if queue.name not in gone))
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """Whose queues are in it."""
+        owners = (account_and_lane(queue.name) for queue in self.queues)
+        return tuple(dict.fromkeys(owner[0] for owner in owners if owner is not None))
 
 
 def routing_key(account: str, lane: Lane) -> str:
@@ -88,6 +94,11 @@ def account_and_lane(queue: str) -> tuple[str, Lane] | None:
     if key == queue or not account:
         return None
     return account, Lane.BULK if account == key else Lane.URGENT
+
+
+def journal_mark(account: str) -> Exchange:
+    """Its existence is the mark that the account's journal has begun to remember; nothing is published there."""
+    return Exchange(f"mms.journal.{account}", "fanout")
 
 
 def retry_queue(delay_s: int) -> str:
@@ -137,7 +148,6 @@ def jobs_queues(account: str) -> tuple[Queue, ...]:
     arguments = {
         **_handed_on_to(""),
         "x-dead-letter-routing-key": DEAD_QUEUE,
-        # Said on purpose: RabbitMQ 4 drops or dead-letters after 20, which a few restarts of a busy pool can reach.
         "x-delivery-limit": DELIVERY_LIMIT,
     }
     return tuple(

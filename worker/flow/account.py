@@ -25,15 +25,17 @@ from worker.core.outcome import (
     is_ailing,
 )
 from worker.core.picture import Picture
+from worker.core.quarantine import CRASHES_MAX, died_over_it, is_suspect
 from worker.core.settlement import SUSPENDED_WAIT_S, RequeueReason
 from worker.core.steps import Passed, Step, unwatched
 from worker.flow.call_times import CallTimes
 from worker.flow.held import HeldBytes
 from worker.flow.intake import Intake
 from worker.flow.lane import Batch, Lanes, ReadyJob
-from worker.flow.observations import Observer, SlotTaken
+from worker.flow.observations import Observer, SlotTaken, Suspected
 from worker.flow.pipeline import Pipeline
 from worker.flow.ports import Broker, JournalAway, Limiter, Monotonic
+from worker.flow.quarantine import Quarantine
 from worker.flow.silence import Silence, noticed_after_s
 from worker.flow.slots import Slot, SlotRow
 from worker.flow.suspension import ELSEWHERE, Suspension
@@ -46,6 +48,10 @@ HELD_LONG_WAIT_S = 1.0
 JOURNAL_AWAY_WAIT_S = 0.25
 #: A claim older than this is not used any more: far less than what makes others take its worker for dead.
 CLAIM_GOOD_S = 2.0
+#: A suspect's turn lasts until its picture is here, or so long: a slow picture must not hold up the suspects behind it.
+EXAMINED_FETCH_S_MAX = 1.0
+#: The note on a message that is buried stays until that is done, or so long.
+BURY_S_MAX = 10.0
 #: How often the API's silence is looked at, and how many calls at least make it one.
 SILENCE_LOOK_S = 0.25
 SILENT_CALLS_MIN = 2
@@ -80,7 +86,7 @@ class SendLimits:
 
 
 class AccountSender:
-    """Sends the jobs of one account. ``held`` is what all accounts of the process hold together."""
+    """Sends the jobs of one account. ``held`` and ``quarantine`` are those of all accounts of the process."""
 
     def __init__(
         self,
@@ -88,6 +94,7 @@ class AccountSender:
         account: str,
         limits: SendLimits,
         held: HeldBytes,
+        quarantine: Quarantine,
         pipeline: Pipeline,
         broker: Broker,
         limiter: Limiter,
@@ -100,6 +107,7 @@ class AccountSender:
         self._passed = passed
         self.underway = Underway()
         self._hold_s_max = limits.hold_s_max
+        self._quarantine = quarantine
         self._pipeline = pipeline
         self._broker = broker
         self._limiter = limiter
@@ -108,6 +116,7 @@ class AccountSender:
         self._lanes = Lanes(recipients_max=limits.recipients_max)
         self._slots = SlotRow(
             account=account,
+            calls_max=limits.calls_max,
             limiter=limiter,
             monotonic=monotonic,
             observe=observe,
@@ -202,6 +211,27 @@ class AccountSender:
     def _take(self, delivery: Delivery) -> None:
         if self._is_draining:
             return
+        if is_suspect(delivery):
+            self._observe(Suspected(self.account))
+            self._loops.start(self._examine(delivery))
+        else:
+            self._look_at(delivery)
+
+    async def _examine(self, delivery: Delivery) -> None:
+        """Look at a message that workers may have died of: alone, and with a note for the case that this one does."""
+        async with self._quarantine.turn(delivery) as deaths:
+            if not self._broker.is_ours(delivery):
+                self._intake.done_with([delivery])
+            elif deaths is None:
+                self._settle(self._pipeline.put_back_unread(delivery, HELD_LONG_WAIT_S), [delivery])
+            elif deaths >= CRASHES_MAX:
+                burying = self._settle(self._pipeline.bury_unread(delivery, died_over_it(deaths)), [delivery])
+                await asyncio.wait((burying,), timeout=BURY_S_MAX)
+            elif fetching := self._look_at(delivery):
+                await asyncio.wait((fetching,), timeout=EXAMINED_FETCH_S_MAX)
+
+    def _look_at(self, delivery: Delivery) -> asyncio.Task[None] | None:
+        """Read it, and begin what is to be done with it; returns what is still under way, if anything."""
         decoded = self._pipeline.decode(delivery)
         match decoded:
             case Rejected():
@@ -213,7 +243,8 @@ class AccountSender:
             case Job(media=MediaUrl() as media) if (kept := self._pipeline.kept_picture(media)) is not None:
                 self._put(delivery, decoded, kept)
             case Job(media=MediaUrl() as media):
-                self._jobs.start(self._prepare(delivery, decoded, media))
+                return self._jobs.start(self._prepare(delivery, decoded, media))
+        return None
 
     async def _prepare(self, delivery: Delivery, job: Job, media: MediaUrl) -> None:
         self.underway.preparing += 1
@@ -238,6 +269,8 @@ class AccountSender:
             await self._lanes.filled()
             # Never call what cannot be told: the job would be handed out again, and called again.
             await self._broker.publisher_ready()
+            # Nor while something is looked at that may end this process: what is under way then is in doubt.
+            await self._quarantine.calm()
             await self._room.acquire()
             if not await self._use_slot():
                 self._room.release()
@@ -269,10 +302,14 @@ class AccountSender:
         return None
 
     def _still_ours(self, jobs: Sequence[ReadyJob]) -> tuple[ReadyJob, ...]:
-        """Without those that have been, or will be, handed out again, since their connection is gone."""
+        """Without those that have been, or will be, handed out again, since their connection is gone.
+
+        Their claims are let go for whoever is handed them now: kept, they would look like calls that nobody ended.
+        """
         ours = tuple(ready for ready in jobs if self._broker.is_ours(ready.delivery))
-        if len(ours) < len(jobs):
-            self._intake.done_with(ready.delivery for ready in set(jobs) - set(ours))
+        if gone := set(jobs) - set(ours):
+            self._intake.done_with(ready.delivery for ready in gone)
+            self._release(gone & self._waiting_claimed)
         return ours
 
     # --- Leaving -----------------------------------------------------------------------------------------
@@ -282,7 +319,8 @@ class AccountSender:
         asked_at_s = self._monotonic()
         going = await self._claimed(batch)
         if going and await self._slots.moment(slot) and self._monotonic() - asked_at_s <= CLAIM_GOOD_S:
-            going = self._still_ours_of(going)
+            ours = self._still_ours(going.jobs)
+            going = Batch(ours) if ours else None
         elif going:
             self._lanes.put_first(going.jobs)
             going = None
@@ -303,6 +341,8 @@ class AccountSender:
         while batch is not None:
             claims = await self._pipeline.claim(batch.jobs)
             if isinstance(claims, JournalAway):
+                # The journal may have heard it all the same.
+                self._waiting_claimed.update(batch.jobs)
                 self._lanes.put_first(batch.jobs)
                 await asyncio.sleep(JOURNAL_AWAY_WAIT_S)
                 return None
@@ -314,20 +354,14 @@ class AccountSender:
             batch = self._next_batch()
         return None
 
-    def _still_ours_of(self, batch: Batch) -> Batch | None:
-        """Without the jobs whose connection is gone; their claims are let go for whoever is handed them now."""
-        ours = self._still_ours(batch.jobs)
-        if gone := set(batch.jobs) - set(ours):
-            self._waiting_claimed -= gone
-            self._pipeline.release(tuple(gone))
-        return Batch(ours) if ours else None
-
     def _release_waiting(self) -> None:
-        """Let go of the claims of jobs that will not leave from here."""
-        claimed = tuple(self._waiting_claimed)
-        self._waiting_claimed.clear()
+        """Let go of the claims of all jobs that wait: they will not leave from here."""
+        self._release(set(self._waiting_claimed))
+
+    def _release(self, claimed: set[ReadyJob]) -> None:
+        self._waiting_claimed -= claimed
         if claimed:
-            self._pipeline.release(claimed)
+            self._pipeline.release(tuple(claimed))
 
     # --- Calling -----------------------------------------------------------------------------------------
 
@@ -409,8 +443,8 @@ class AccountSender:
                 self._suspend(SuspendedBecause.API, description, is_own=True)
                 await self._limiter.suspend(self.account, SuspendedBecause.API.value)
 
-    def _settle(self, settlement: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]) -> None:
-        self._jobs.start(self._settling(settlement, deliveries))
+    def _settle(self, settlement: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]) -> asyncio.Task[None]:
+        return self._jobs.start(self._settling(settlement, deliveries))
 
     async def _settling(self, settlement: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]) -> None:
         self.underway.settling += len(deliveries)
@@ -472,6 +506,7 @@ class AccountSender:
 
     async def _put_back_received_before(self, before_s: float, reason: RequeueReason, wait_s: float) -> None:
         jobs = list(self._lanes.take_older_than(before_s))
-        self._waiting_claimed.difference_update(jobs)
-        if ours := self._still_ours(jobs):
+        ours = self._still_ours(jobs)
+        self._waiting_claimed.difference_update(ours)
+        if ours:
             self._settle(self._pipeline.put_back(ours, reason, wait_s), [ready.delivery for ready in ours])

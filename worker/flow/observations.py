@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.core.accounts import AccountsChange
+from worker.core.events import ResolvedAs
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.flow.ports import LimiterState
@@ -51,6 +52,13 @@ class JobReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspected:
+    """A message came back so often that it is looked at alone."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobFinished:
     """``end_to_end_s``: from the producer's publish (or ``created_at``) to the end, where known."""
 
@@ -73,11 +81,49 @@ class DuplicateSuppressed:
 
 
 @dataclass(frozen=True, slots=True)
+class DuplicateSendDetected:
+    """A job was called for again although it had been sent: somebody got it twice, or is about to."""
+
+    account: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtsCounted:
+    """How many of the account's jobs are in doubt. ``oldest_s``: since when the first one is (since 1970; 0: none)."""
+
+    account: str
+    jobs: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtResolved:
+    """A job in doubt was resolved here: by a rule, by a late answer, or what somebody else had begun was ended."""
+
+    account: str
+    resolved_as: ResolvedAs
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtsWalked:
+    """The jobs in doubt were gone through: how many were seen, and how many were done with, by what was done.
+
+    ``why`` is not None when the walk ended early.
+    """
+
+    seen: int
+    done: Mapping[str, int]
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobRequeued:
     account: str
     reason: RequeueReason
     delay_s: int
-    job_id: str
+    job_id: str | None
     why: str | None
 
 
@@ -211,6 +257,14 @@ class Consuming:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountNotConsumed:
+    """The broker hands over nothing of an account, although the connection stands; ``why`` None: it does again."""
+
+    account: str
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DrainStarted:
     in_flight: int
 
@@ -234,9 +288,14 @@ class Surprise:
 
 Observation = (
     JobReceived
+    | Suspected
     | JobFinished
     | JobRequeued
     | DuplicateSuppressed
+    | DuplicateSendDetected
+    | DoubtsCounted
+    | DoubtResolved
+    | DoubtsWalked
     | CallFinished
     | SlotTaken
     | LimiterAnswered
@@ -254,6 +313,7 @@ Observation = (
     | BrokerBlocked
     | Published
     | Consuming
+    | AccountNotConsumed
     | DrainStarted
     | DrainEnded
     | Surprise

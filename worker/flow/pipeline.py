@@ -21,7 +21,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from worker.core.batch import CallContent
 from worker.core.delivery import Delivery
@@ -45,10 +45,12 @@ from worker.core.settlement import (
     Settlement,
     after_call,
     bury,
+    bury_unread,
     expire,
     has_expired,
     hold_in_doubt,
     put_back,
+    put_back_unread,
     reject,
     try_again,
 )
@@ -64,6 +66,13 @@ from worker.flow.settling import Settler, Settling
 PROBE_ANSWER_S_MAX = 3.0
 #: While the journal is away, it is asked again after this.
 CLAIM_AGAIN_S = 0.25
+
+
+class Read(Protocol):
+    """Makes a job of a message's body."""
+
+    def __call__(self, body: bytes, *, region: str) -> Job | Rejected:
+        """Numbers without a country code are read as of ``region``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +100,10 @@ class Pipeline:
         wall_clock: Callable[[], datetime],
         chance: Callable[[], float] = random.random,
         passed: Passed = unwatched,
+        read: Read = decode,
     ) -> None:
-        """``process``: this one's name among all that ever were."""
+        """``process``: this one's name among all that ever were. ``read`` is another one in tests alone."""
+        self._read = read
         self._passed = passed
         self._broker = broker
         self._api = api
@@ -120,7 +131,7 @@ class Pipeline:
         self._observe(JobReceived(delivery.account, delivery.redelivered))
         self._passed(Step.AFTER_DELIVER)
         try:
-            decoded = decode(delivery.body, region=self._rules.region)
+            decoded = self._read(delivery.body, region=self._rules.region)
         except Exception as error:  # noqa: BLE001 - a bug that one message trips must not stop the others
             self._observe(Surprise("decode", error))
             return Rejected((f"internal error: {type(error).__name__} while the job was read",), None, None)
@@ -254,6 +265,15 @@ class Pipeline:
     async def reject(self, delivery: Delivery, rejected: Rejected) -> None:
         """Settle a delivery that is not a valid job."""
         await self._settler.settle([Settling(delivery, None, reject(delivery, rejected, now=self._now()))])
+
+    async def bury_unread(self, delivery: Delivery, reason: str) -> None:
+        """Settle a message that must not be looked at any more."""
+        await self._settler.settle([Settling(delivery, None, bury_unread(delivery, reason, now=self._now()))])
+
+    async def put_back_unread(self, delivery: Delivery, wait_s: float) -> None:
+        """Settle a message that cannot be looked at now."""
+        settlement = put_back_unread(delivery, RequeueReason.HELD_LONG, wait_s)
+        await self._settler.settle([Settling(delivery, None, settlement)])
 
     async def expire(self, delivery: Delivery, job: Job) -> None:
         """Settle a job whose time has passed."""

@@ -7,14 +7,16 @@ Expected failures are values here. Anything an adapter raises beyond what is doc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
 from worker.core.delivery import Delivery, Publication
-from worker.core.journal import Claim, Record, Told, Verdict
+from worker.core.held_jobs import HeldMessage
+from worker.core.journal import Claim, Doubts, HeldCopy, Record, Resolution, Resolved, Told, Verdict
 from worker.core.outcome import Reply
 from worker.core.picture import Picture
 
@@ -71,6 +73,12 @@ class Broker(Protocol):
 
         Raises ``CannotStart`` when the broker does not have it so; nothing else is disturbed.
         """
+
+    async def has_mark(self, account: str) -> bool:
+        """Whether ``set_mark`` was ever called for the account, by whomever. Raises ``CannotStart``."""
+
+    async def set_mark(self, account: str) -> None:
+        """Leave a mark that the account's journal remembers something. Raises ``CannotStart``."""
 
     async def forget(self, account: str) -> None:
         """Give back what was handed over of a paused account, and declare it no more. Its queues stay. Never fails."""
@@ -138,10 +146,18 @@ class Limiter(Protocol):
     """Gives out an account's slots, shared by all workers, and hears the API's refusals for all of them."""
 
     async def reserve(
-        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
+        self,
+        account: str,
+        count: int,
+        *,
+        lead_s: float = 0.0,
+        jobs: int = 0,
+        late: Late | None = None,
+        is_probe: bool = False,
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` (at least 1) slots for ``account``; of a suspended one only for a probe.
 
+        ``lead_s``: none sooner than this after the answer: so much takes what is done between a slot and its moment.
         ``jobs``: how many have left since the last question. ``late``: the latest departure since then, which moves
         the slots to come.
         """
@@ -203,11 +219,80 @@ class Journal(Protocol):
     async def claim(self, account: str, claims: Sequence[Claim]) -> list[Claimed] | JournalAway:
         """Claim each, before its call; the answers are in the same order."""
 
+    def expect_memory(self, account: str) -> None:
+        """Something was remembered before: if the store is empty at the first claim, it has forgotten."""
+
     async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
         """Write down what came of each claim, before it is told; False where it was somebody else's meanwhile."""
 
     def tell(self, account: str, ends: Iterable[Told]) -> None:
         """These ends are told, and their deliveries acknowledged: no more than that is kept. Never fails."""
+
+    async def resolve(self, account: str, resolutions: Sequence[Resolution]) -> list[Resolved] | JournalAway:
+        """Resolve jobs in doubt; the answers are in the same order. Of several resolutions of a job only one decides.
+
+        Asked again after an answer that was lost, one that was carried out is found by the record that comes back.
+        """
+
+    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Record | None] | JournalAway:
+        """What is remembered of jobs held in doubt, in the same order. Held and forgotten, it counts as in doubt."""
+
+    async def doubts(self, accounts: Iterable[str]) -> dict[str, Doubts] | JournalAway:
+        """How many jobs of each account are in doubt, and since when."""
+
+
+# --- Held jobs -------------------------------------------------------------------------------------------
+
+
+class WalkFailed(Exception):  # noqa: N818 - named for what happened
+    """A walk through held jobs ended early: one sentence for a person. What was not settled is in its queue."""
+
+
+class HeldWalk(Protocol):
+    """One way through the held jobs, message by message; what is not settled on the way stays held."""
+
+    def messages(self) -> AsyncIterator[HeldMessage]:
+        """Each message, the oldest first, as far as a walk goes. Raises ``WalkFailed``."""
+
+    async def settle(self, message: HeldMessage, publications: Iterable[Publication]) -> None:
+        """Publish all, in order, each confirmed, then let go of ``message``, which came last. Raises ``WalkFailed``."""
+
+
+#: Begins a walk through the jobs in doubt, for as long as the context lasts. Raises ``CannotStart``.
+OpenWalk = Callable[[], AbstractAsyncContextManager[HeldWalk]]
+
+
+class Turn(Protocol):
+    """Something that one worker at a time does, of all that share the store."""
+
+    async def take(self, for_s: float) -> bool:
+        """Whether it is ours now, for ``for_s`` from now on; taken again, it stays ours for longer. Never fails."""
+
+    async def leave(self, for_s: float) -> None:
+        """Nobody is to take it for ``for_s`` (0: anybody may), if it is ours. Never fails."""
+
+    async def free(self) -> None:
+        """Anybody may take it now, whoever has it or has left it. Never fails."""
+
+
+# --- Suspects --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SuspectsAway:
+    """No note could be left of a look, as far as is known; it may be tried again."""
+
+    why: str
+
+
+class Suspects(Protocol):
+    """Notes on messages that are being looked at, shared by all workers; whose worker dies, its note stays."""
+
+    async def begin(self, delivery: Delivery) -> int | SuspectsAway:
+        """Leave a note that the message is looked at from now on; how many earlier notes were never taken away."""
+
+    async def done(self, delivery: Delivery) -> None:
+        """The look has ended, and nobody died: no notes on this message. Never fails."""
 
 
 # --- API -------------------------------------------------------------------------------------------------

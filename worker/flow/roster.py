@@ -29,6 +29,7 @@ from worker.flow.account import AccountSender
 from worker.flow.drain import DrainLimits, drain
 from worker.flow.observations import AccountLeft, AccountNotStarted, AccountServed, Observer, Surprise
 from worker.flow.ports import Api, Broker, CannotStart, Limiter
+from worker.flow.remembrance import Remembrance
 from worker.flow.tasks import Tasks
 
 #: From the first question to the broker until jobs are taken; and as long before, for one that is still leaving.
@@ -58,6 +59,7 @@ class Roster:
         broker: Broker,
         limiter: Limiter,
         api: Api,
+        remembrance: Remembrance,
         limits: DrainLimits,
         observe: Observer,
         on_failure: Callable[[BaseException], None],
@@ -66,6 +68,7 @@ class Roster:
         self._broker = broker
         self._limiter = limiter
         self._api = api
+        self._remembrance = remembrance
         self._limits = limits
         self._observe = observe
         self._starting = asyncio.Semaphore(STARTING_MAX)
@@ -125,6 +128,7 @@ class Roster:
                     await self._broker.declare(account.name)
                     is_known = True
                     self._introduce(account)
+                await self._remembrance.begin(account.name)
                 await self._api.warm_up(account.name, calls_per_s=account.limit_per_s)
                 sender = self._make_sender(account)
                 self._members += (Member(account, sender),)

@@ -24,6 +24,7 @@ from worker.core.outcome import JobOutcome, RefusedJob, Sent
 from worker.core.retold import record_of
 from worker.core.settlement import Finished, Requeued, Settlement, duplicate, tells_of_a_call
 from worker.core.steps import Passed, Step, unwatched
+from worker.flow.late_answers import LateAnswer, LateAnswers
 from worker.flow.observations import JobFinished, JobRequeued, Observer
 from worker.flow.ports import Broker, Journal, JournalAway, PublishFailed
 
@@ -76,6 +77,7 @@ class Settler:
         self._journal = journal
         self._observe = observe
         self._wall_clock = wall_clock
+        self._late = LateAnswers(broker=broker, journal=journal, observe=observe, wall_clock=wall_clock)
 
     async def settle(self, settlings: Iterable[Settling]) -> None:
         """Settle each. Goes on until the broker has confirmed, or the delivery is not ours any more.
@@ -96,7 +98,9 @@ class Settler:
 
         while True:
             next_ones = list(islice(coming, TOGETHER_MAX))
-            to_tell = await self._written_down(next_ones)
+            late = await self._record(next_ones)
+            persisting += [asyncio.create_task(self._late.take(one)) for one in late]
+            to_tell = await self._untold(next_ones)
             due = [settling for settling in (*again, *to_tell) if self._is_worth_telling(settling)]
             for settling, confirm in zip(due, self._publish_next_of(due), strict=True):
                 confirm.add_done_callback(partial(note, settling))
@@ -122,43 +126,53 @@ class Settler:
                     again.append(settling)
         await asyncio.gather(*persisting)
 
-    async def _written_down(self, settlings: Sequence[Settling]) -> list[Settling]:
-        """Those that are to be told, once their ends are in the journal; where there is nothing to say, that is all."""
-        await self._record(settlings)
+    async def _untold(self, settlings: Sequence[Settling]) -> list[Settling]:
+        """Those that are to be told; where there is nothing to say, they are settled."""
         for settling in settlings:
             if settling.is_told:
                 await self._acknowledge(settling)
         return [settling for settling in settlings if not settling.is_told]
 
-    async def _record(self, settlings: Sequence[Settling]) -> None:
+    async def _record(self, settlings: Sequence[Settling]) -> list[LateAnswer]:
         """Write the ends into the journal. Those of one account; while it is away, not for long: to tell comes first.
 
-        What could not be written is known to the journal once it is told (``_acknowledge``).
+        What could not be written is known to the journal once it is told (``_acknowledge``). Returns the answers that
+        came after somebody else had decided.
         """
         unrecorded = [
             (settling, settling.claim) for settling in settlings if settling.claim and not settling.is_recorded
         ]
         if not unrecorded:
-            return
+            return []
         outcomes = [
             (claim, record_of(settling.settlement, settling.outcome, claim.fingerprint))
             for settling, claim in unrecorded
         ]
+        was_asked_once = True
         for _ in range(RECORD_TRIES_MAX):
             answer = await self._journal.conclude(unrecorded[0][0].delivery.account, outcomes)
             if not isinstance(answer, JournalAway):
                 break
+            was_asked_once = False
             await asyncio.sleep(RECORD_AGAIN_S)
         else:
-            return
+            return []
         self._passed(Step.AFTER_OUTCOME)
-        for (settling, _), is_ours in zip(unrecorded, answer, strict=True):
+        late = []
+        for (settling, claim), is_ours in zip(unrecorded, answer, strict=True):
             settling.is_recorded = True
             if not is_ours:
                 settling.claim = None
+                if settling.job is not None and settling.outcome is not None:
+                    late.append(
+                        LateAnswer(
+                            settling.delivery, settling.job, claim, settling.outcome, was_asked_once=was_asked_once
+                        )
+                    )
                 if isinstance(settling.settlement, Finished):
                     # Whoever decided meanwhile tells it.
                     settling.settlement = duplicate(settling.settlement.job_id)
+        return late
 
     def _publish_next_of(self, settlings: Sequence[Settling]) -> list[asyncio.Future[None]]:
         if not settlings:

@@ -57,19 +57,22 @@ class Slot:
 class SlotRow:
     """Reserves slots for ``account`` as they are wanted, a few at a time, and hands them out in order.
 
-    ``on_suspended`` is told why when the limiter gives no slots because somebody suspended the account.
+    ``calls_max``: calls under way at a time, and so the most that can leave at once after a stall. ``on_suspended`` is
+    told why when the limiter gives no slots because somebody suspended the account.
     """
 
     def __init__(
         self,
         *,
         account: str,
+        calls_max: int,
         limiter: Limiter,
         monotonic: Monotonic,
         observe: Observer,
         on_suspended: Callable[[str], None],
     ) -> None:
         self._account = account
+        self._calls_max = calls_max
         self._limiter = limiter
         self._monotonic = monotonic
         self._observe = observe
@@ -82,6 +85,8 @@ class SlotRow:
         self._late: Late | None = None
         #: Calls a second, of all workers, at the last answer; 0 before the first.
         self.pace_per_s = 0.0
+        #: Whether no call could be too late at the last answer.
+        self._is_roomy = False
         #: Counts the times at which what was promised became worthless.
         self._news = 0
 
@@ -91,7 +96,7 @@ class SlotRow:
         None when it was missed or became worthless while it was waited for, or when the account is suspended: look
         again whether there is still anything to do.
         """
-        slot = await self._upcoming(wanted)
+        slot = await self._upcoming(wanted, lead_s)
         return slot if slot is not None and await self._is_good_at(slot, slot.at_s - lead_s) else None
 
     async def moment(self, slot: Slot) -> bool:
@@ -152,12 +157,12 @@ class SlotRow:
         await self._limiter.give_back(self._account, slots, 0)
         return False
 
-    async def _upcoming(self, wanted: int) -> Slot | None:
+    async def _upcoming(self, wanted: int, lead_s: float) -> Slot | None:
         """The next slot that can still be used; None when the account is suspended."""
         while True:
             if self._slots is None or self._used >= self._slots.count:
                 asking, self._next = self._next, None
-                self._slots = await (asking or self._reserve(wanted))
+                self._slots = await (asking or self._reserve(wanted, lead_s))
                 self._used = 0
                 if self._slots is None:
                     return None
@@ -168,7 +173,7 @@ class SlotRow:
         left = self._slots.count - self._used
         # Top up while slots are left, so that the question's round trip costs no capacity.
         if self._next is None and left <= self._slots.count // 2 and wanted - 1 > left:
-            self._next = asyncio.create_task(self._reserve(wanted - 1 - left))
+            self._next = asyncio.create_task(self._reserve(wanted - 1 - left, lead_s))
         return slot
 
     async def _is_good_at(self, slot: Slot, at_s: float) -> bool:
@@ -177,17 +182,31 @@ class SlotRow:
         return slot.news == self._news and not self._is_missed(slot)
 
     def _is_missed(self, slot: Slot) -> bool:
+        if self._has_room(slot.slots):
+            return False
         most_s = slot.slots.state.guard_s if slot.is_among_many else slot.slots.interval_s
         late_s_max = max(LATE_S_MAX, most_s)
         return self._monotonic() - slot.at_s > late_s_max
 
-    async def _reserve(self, count: int, *, is_probe: bool = False) -> Slots | None:
+    def _has_room(self, slots: Slots) -> bool:
+        """Whether the guard leaves more of a second free than can pile up here: then no call is too late."""
+        return slots.state.guard_s >= self._calls_max * slots.interval_s
+
+    async def _reserve(self, count: int, lead_s: float = 0.0, *, is_probe: bool = False) -> Slots | None:
         while True:
             news = self._news
             late, self._late = self._late, None
             jobs, self._jobs = self._jobs, 0
             asked_at_s = self._monotonic()
-            answer = await self._limiter.reserve(self._account, max(1, count), jobs=jobs, late=late, is_probe=is_probe)
+            answer = await self._limiter.reserve(
+                self._account,
+                max(1, count),
+                # A call that is alone goes at once: it is hardly late, and nothing comes behind it.
+                lead_s=0.0 if self._is_roomy or count <= 1 else lead_s,
+                jobs=jobs,
+                late=late,
+                is_probe=is_probe,
+            )
             now_s = self._monotonic()
             match answer:
                 case LimiterAway(why):
@@ -196,6 +215,7 @@ class SlotRow:
                 case Slots(count=granted, first_at_s=first_at_s, state=state):
                     self._observe(LimiterAnswered(self._account, now_s - asked_at_s, None, state))
                     self.pace_per_s = state.pace_per_s
+                    self._is_roomy = self._has_room(answer)
                     if granted and news == self._news:
                         return answer
                     if state.suspended and not is_probe:

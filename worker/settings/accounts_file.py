@@ -5,6 +5,8 @@
     app_secret_env = "SHOP_SECRET" # the same three ways; may be left out
     rate_per_s = 15                # the default
     auth = "basic"                 # the default; or "appkey"
+    in_doubt_rule = "hold"         # the default; or "resend" or "give_up"
+    in_doubt_after_s = 86400       # the default: for how long a job is in doubt before the rule is carried out
 
 File names in it are relative to the file.
 """
@@ -26,6 +28,8 @@ from worker.settings.values import (
     AppKey,
     AppSecret,
     Auth,
+    DoubtRuleName,
+    DoubtSeconds,
     RatePerS,
     Unreadable,
     read_secret,
@@ -36,9 +40,10 @@ ACCOUNTS_MAX: Final = 200
 _HOW_KEYS_ARE_GIVEN: Final = ("", "_file", "_env")
 # In the place of a key whose absence is told already, so that the account's other mistakes are told with it.
 STAND_IN_KEY: Final = "stand-in"
+_PLAIN_KEYS: Final = frozenset({"rate_per_s", "auth", "in_doubt_rule", "in_doubt_after_s"})
 # `receive` reads the callback token; `run` must not trip over it.
 _KNOWN_KEYS: Final = frozenset(
-    {"rate_per_s", "auth"}
+    _PLAIN_KEYS
     | {f"{secret}{way}" for secret in ("app_key", "app_secret", "callback_token") for way in _HOW_KEYS_ARE_GIVEN}
 )
 
@@ -52,13 +57,18 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class AccountSettings:
-    """One account. `app_secret` is empty when there is none; `rate_per_s` is the API's limit in calls."""
+    """One account. `app_secret` is empty when there is none; `rate_per_s` is the API's limit in calls.
+
+    `in_doubt_rule`: what becomes of a job that is in doubt for `in_doubt_after_s`.
+    """
 
     name: str
     app_key: SecretStr
     app_secret: SecretStr = SecretStr("")  # noqa: RUF009  SecretStr cannot be changed
     rate_per_s: float = 15.0
     auth: Literal["basic", "appkey"] = "basic"
+    in_doubt_rule: Literal["hold", "resend", "give_up"] = "hold"
+    in_doubt_after_s: int = 86_400
 
 
 class AccountFields(BaseModel):
@@ -73,6 +83,10 @@ class AccountFields(BaseModel):
     auth: Auth = Field(
         "basic", validate_default=True, description="basic (key as Basic user name) or appkey (header APPKEY)"
     )
+    in_doubt_rule: DoubtRuleName = Field(
+        "hold", description="hold, resend or give_up: what becomes of a job that stays in doubt"
+    )
+    in_doubt_after_s: DoubtSeconds = Field(86_400, description="for how long it is in doubt before that")
 
     @field_validator("auth")
     @classmethod
@@ -85,7 +99,15 @@ class AccountFields(BaseModel):
 
     def frozen_settings(self) -> AccountSettings:
         """The same as the plain value that the rest of the worker knows."""
-        return AccountSettings(self.account, self.app_key, self.app_secret, self.rate_per_s, self.auth)
+        return AccountSettings(
+            self.account,
+            self.app_key,
+            self.app_secret,
+            self.rate_per_s,
+            self.auth,
+            self.in_doubt_rule,
+            self.in_doubt_after_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +187,7 @@ def _values_of_table(
         near = nearest(key, _KNOWN_KEYS)
         hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(_KNOWN_KEYS))}."
         problems.append(f"MMS_ACCOUNTS_FILE: {where} has the unknown key {shown(key)}: {hint}")
-    values = {key: table[key] for key in ("rate_per_s", "auth") if key in table}
+    values = {key: table[key] for key in _PLAIN_KEYS if key in table}
     for secret in ("app_key", "app_secret"):
         given = [f"{secret}{way}" for way in _HOW_KEYS_ARE_GIVEN if f"{secret}{way}" in table]
         if len(given) > 1:

@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
 
+from worker.core.journal import JOURNAL_SLACK_S
+from worker.settings.accounts_file import AccountSettings
 from worker.settings.model import LANES_PER_ACCOUNT, Settings
 from worker.settings.sentences import shown
 
 # Jobs of one recipient that fill a call must be held while those of the call before are settled.
 CALLS_HELD_MIN: Final = 2
+
+# Far longer than the longest call, whose answer would say what a rule can only guess; and so early that the journal
+# has forgotten nothing of it by the time that somebody comes by.
+DOUBT_CALLS_MIN: Final = 10
+DOUBT_SHARE_MAX: Final = 2
 
 # RabbitMQ takes a delivery back that is unacknowledged for 30 minutes, and closes the channel. Waiting in a
 # lane, calling and settling must together end well before that.
@@ -82,6 +89,7 @@ def _of_accounts(s: Settings) -> Iterator[Relation]:
             f" ({s.hold_s_max:g}) and never leave: raise one, to at least {LANES_PER_ACCOUNT} calls in that"
             " time.",
         )
+        yield from _of_doubts(s, account)
     for one, other in combinations(s.accounts, 2):
         yield Relation(
             ("accounts",),
@@ -89,3 +97,21 @@ def _of_accounts(s: Settings) -> Iterator[Relation]:
             f"MMS_ACCOUNTS_FILE: accounts {shown(one.name)} and {shown(other.name)} have the same APPKEY, but"
             " the API counts calls by key, so together they would go over its limit: make them one account.",
         )
+
+
+def _of_doubts(s: Settings, account: AccountSettings) -> Iterator[Relation]:
+    subject = f"MMS_IN_DOUBT_AFTER_S, or in_doubt_after_s in MMS_ACCOUNTS_FILE, of account {shown(account.name)}"
+    least_s = DOUBT_CALLS_MIN * (s.connect_timeout_s + s.read_timeout_s + JOURNAL_SLACK_S)
+    yield Relation(
+        ("accounts", "connect_timeout_s", "read_timeout_s"),
+        account.in_doubt_rule == "hold" or account.in_doubt_after_s >= least_s,
+        f"{subject} ({account.in_doubt_after_s}) must be at least {least_s:g}, which is {DOUBT_CALLS_MIN} times the"
+        " longest call, or a rule would decide while an answer or a report is still to come: raise it.",
+    )
+    most_s = s.deduplication_s / DOUBT_SHARE_MAX
+    yield Relation(
+        ("accounts", "deduplication_s"),
+        account.in_doubt_rule == "hold" or account.in_doubt_after_s <= most_s,
+        f"{subject} ({account.in_doubt_after_s}) must be at most {most_s:g}, half of MMS_DEDUPLICATION_S, or what is"
+        " known of the job could be forgotten before the rule is carried out: lower it, or raise the other.",
+    )

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.core.steps import Failpoint, Step
+from worker.core.steps import Failpoint, Poison, Step
 from worker.settings.sentences import shown
 
 SECRET_FILE_BYTES_MAX: Final = 65_536
@@ -247,14 +247,16 @@ def _check_account_name(text: str) -> str:
 
 
 def _read_failpoint(value: object) -> object:
-    """Step, or step:n."""
+    """Step, or step:n; or decode:marker."""
     if not isinstance(value, str):
         return value
+    if poison := re.fullmatch(r"decode:([A-Za-z0-9_-]{1,64})", value.strip()):
+        return Poison(poison[1])
     told = re.fullmatch(r"([a-z_]+)(?::([1-9][0-9]{0,8}))?", value.strip())
     if told is None or told[1] not in set(Step):
         raise ValueError(
-            f"must be STEP or STEP:N, not {shown(value)}: N is from 1, STEP one of {', '.join(Step)}; or leave it out,"
-            " it is for tests only"
+            f"must be STEP or STEP:N, not {shown(value)}: N is from 1, STEP one of {', '.join(Step)}; or"
+            " decode:MARKER; or leave it out, it is for tests only"
         )
     return Failpoint(Step(told[1]), int(told[2] or 1))
 
@@ -274,7 +276,9 @@ RatePerS = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=100_000, a
 WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)]
+DoubtRuleName = Annotated[Literal["hold", "resend", "give_up"], BeforeValidator(_lower)]
+DoubtSeconds = Annotated[int, BeforeValidator(_no_bool), Field(ge=60, le=31_536_000)]
 Auth = Annotated[Literal["basic", "appkey"], BeforeValidator(_lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 LogFormat = Annotated[Literal["json", "console"], BeforeValidator(_lower)]
-FailpointSetting = Annotated[Failpoint, BeforeValidator(_read_failpoint)]
+FailpointSetting = Annotated[Failpoint | Poison, BeforeValidator(_read_failpoint)]

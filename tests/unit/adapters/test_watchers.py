@@ -20,6 +20,7 @@ from worker.adapters.logs import LogObserver, configure
 from worker.adapters.prometheus import Metrics
 from worker.app import observer_of
 from worker.core.accounts import AccountChanged, AccountsChange
+from worker.core.events import ResolvedAs
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.flow.observations import (
@@ -35,8 +36,11 @@ from worker.flow.observations import (
     CallFinished,
     CallResult,
     Consuming,
+    DoubtResolved,
+    DoubtsCounted,
     DrainEnded,
     DrainStarted,
+    DuplicateSendDetected,
     JobFinished,
     JobReceived,
     JobRequeued,
@@ -103,6 +107,14 @@ EFFECTS: list[tuple[Observation, str, float]] = [
         1,
     ),
     (AccountResumed("acme", SuspendedBecause.CREDIT), 'mms_account_suspended{account="acme",reason="credit"}', 0),
+    (DoubtsCounted("acme", 3, 1.5e9), 'mms_in_doubt_jobs{account="acme"}', 3),
+    (DoubtsCounted("acme", 3, 1.5e9), 'mms_in_doubt_oldest_timestamp_seconds{account="acme"}', 1.5e9),
+    (
+        DoubtResolved("acme", ResolvedAs.RESENT, "job-1"),
+        'mms_in_doubt_resolved_total{account="acme",resolution="resent"}',
+        1,
+    ),
+    (DuplicateSendDetected("acme", "job-1"), 'mms_duplicate_sends_detected_total{account="acme"}', 1),
     (AccountServed("acme", 50.0), 'mms_ratelimit_limit{account="acme"}', 50),
     (ReloadApplied(("MMS_AMQP_URL",)), 'mms_reloads_total{result="applied"}', 1),
     (ReloadRefused(("One thing.",)), 'mms_reloads_total{result="refused"}', 1),
@@ -178,6 +190,13 @@ def test_an_account_that_comes_back_is_counted_from_0_again(seen: Observation, s
     for what in (seen, AccountLeft("acme"), AccountServed("acme", 5.0), seen):
         observed.observe(what)
     assert samples(observed)[sample] == value
+
+
+def test_what_is_counted_of_an_account_that_left_meanwhile_makes_no_series() -> None:
+    observed = metrics()
+    observed.observe(AccountLeft("acme"))
+    observed.observe(DoubtsCounted("acme", 3, 1.5e9))
+    assert not [name for name in samples(observed) if '"acme"' in name]
 
 
 def test_accounts_that_are_missing_are_counted() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.jobs import a_delivery, job_body
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.event_schema import event_schema
+from worker.core.events import ResolvedBy
 from worker.core.held_jobs import HeldJob, HeldMessage, Holding, read_held
 from worker.core.job import Job, decode
 from worker.core.journal import (
@@ -37,12 +38,15 @@ from worker.core.journal import (
     tell,
 )
 from worker.core.redrive import REDRIVES_MAX, Asked, Decision, Done, Kept, after_resolution, asked_for, drop, retry
+from worker.core.resolution import Grounds, written
 from worker.core.settlement import Moment, bury, hold_in_doubt
 
 AT = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
 NOW = Moment(at=AT, chance=0.0)
 VALIDATOR = jsonschema.Draft202012Validator(event_schema(), format_checker=jsonschema.FormatChecker())
 CALL_US_MAX = 50_000_000
+SEEN = Grounds(ResolvedBy.OPERATOR, "seen")
+REPORTED = Grounds(ResolvedBy.REPORT, "a delivery report", (("+61400000001", "m1"),), (("+61400000002", "opted out"),))
 
 
 def event_of(publication: Publication) -> dict[str, Any]:
@@ -123,23 +127,23 @@ def test_what_is_dropped_leaves_nothing() -> None:
 
 
 def asked_of(held: HeldJob, end: str) -> Asked:
-    asked = asked_for(held, end, region="AU")
+    asked = asked_for(held, end, SEEN, region="AU")
     assert isinstance(asked, Asked)
     return asked
 
 
 def decided(held: HeldJob, end: str, found: Resolved) -> Decision:
-    return after_resolution(held, asked_of(held, end), found, evidence="seen", at=AT)
+    return after_resolution(held, asked_of(held, end), found, at=AT)
 
 
-def record(state: State, end: str = "", *, of: HeldJob | None = None) -> Record:
-    return Record(state, fingerprint(job_of((of or in_doubt()).message.body)), end=end)
+def record(state: State, end: str = "", details: str = "") -> Record:
+    return Record(state, fingerprint(job_of(in_doubt().message.body)), end=end, details=details)
 
 
 def test_what_is_asked_of_the_journal_names_the_job_as_the_worker_does() -> None:
     body = job_body("order-1", to=["0400000001"])
     assert asked_of(in_doubt(body=body), RELEASED) == Asked(
-        "acme", Resolution("order-1", fingerprint(job_of(body)), RELEASED)
+        "acme", Resolution("order-1", fingerprint(job_of(body)), RELEASED, written(SEEN)), SEEN
     )
 
 
@@ -161,7 +165,7 @@ def test_a_resend_is_told_before_its_copy_is_published() -> None:
 @pytest.mark.parametrize(("end", "resolution"), [(SENT, "sent"), (GIVEN_UP, "given_up")])
 def test_what_is_settled_is_told_with_the_number_of_the_resolution(end: str, resolution: str) -> None:
     held = in_doubt({"x-mms-resolutions": 2})
-    decision = decided(held, end, Resolved(is_done=True, record=record(State.TOLD, end)))
+    decision = decided(held, end, Resolved(is_done=True, record=record(State.RESOLVED, end, "{}")))
     assert isinstance(decision, Done)
     (told,) = decision.publications
     event = event_of(told)
@@ -178,9 +182,11 @@ NOT_DONE = [
     (RELEASED, record(State.ENDED, "sent"), None),
     (RELEASED, record(State.TOLD, "refused"), []),  # a leftover: acknowledged
     (GIVEN_UP, record(State.TOLD, "expired"), []),
-    (RELEASED, record(State.TOLD, SENT), ["sent"]),  # or of a settling that broke off before it was told
-    (SENT, record(State.TOLD, SENT), ["sent"]),
-    (SENT, record(State.TOLD, GIVEN_UP), ["given_up"]),
+    (SENT, record(State.TOLD, SENT), []),  # it was sent again, and that is told
+    (RELEASED, record(State.RESOLVED, SENT), []),
+    (RELEASED, record(State.RESOLVED, SENT, written(REPORTED)), ["sent"]),  # resolved by one who died before he told it
+    (GIVEN_UP, record(State.RESOLVED, SENT, written(REPORTED)), ["sent"]),
+    (SENT, record(State.RESOLVED, GIVEN_UP, "not ours"), ["given_up"]),
     (RELEASED, Record(State.OPEN, "another job's"), None),
     (SENT, Record(State.TOLD, "another job's", end=SENT), None),
 ]
@@ -194,10 +200,15 @@ def test_what_somebody_resolved_before(end: str, found: Record, published: list[
         return
     assert isinstance(decision, Done)
     for event in (event_of(one) for one in decision.publications if one.exchange == "mms.events"):
-        is_as_asked = end == RELEASED or event["data"]["resolution"] == end
-        is_from_journal = found.state is State.TOLD and found.end != end
-        assert event["data"]["evidence"] == (f"the journal has it as {found.end}" if is_from_journal else "seen")
-        assert is_as_asked or is_from_journal
+        by, evidence = event["data"]["by"], event["data"]["evidence"]
+        if found.state is State.OPEN:
+            assert (by, evidence) == ("operator", "seen")
+        elif found.details == "not ours":
+            assert (by, evidence) == ("rule", "the journal has it as given_up")
+        else:  # told as whoever resolved it would have
+            assert (by, evidence) == ("report", "a delivery report")
+            assert event["data"]["recipients"] == [{"to": "+61400000001", "message_id": "m1"}]
+            assert event["data"]["refused"] == [{"to": "+61400000002", "reason": "opted out"}]
     kinds = [
         "copy" if one.exchange == "mms.jobs" else event_of(one)["data"]["resolution"] for one in decision.publications
     ]
@@ -207,12 +218,12 @@ def test_what_somebody_resolved_before(end: str, found: Record, published: list[
 @pytest.mark.parametrize("body", [b"{", job_body(text="")])
 def test_what_is_no_job_cannot_be_resolved(body: bytes) -> None:
     message = HeldMessage(body, {"x-mms-account": "acme"}, None)
-    assert isinstance(asked_for(read_held(message, Holding.IN_DOUBT), SENT, region="AU"), Kept)
+    assert isinstance(asked_for(read_held(message, Holding.IN_DOUBT), SENT, SEEN, region="AU"), Kept)
 
 
 def test_what_does_not_say_whose_it_is_cannot_be_resolved() -> None:
     message = HeldMessage(job_body(), {}, None)
-    assert isinstance(asked_for(read_held(message, Holding.IN_DOUBT), SENT, region="AU"), Kept)
+    assert isinstance(asked_for(read_held(message, Holding.IN_DOUBT), SENT, SEEN, region="AU"), Kept)
 
 
 # --- Crashes on the way ----------------------------------------------------------------------------------
@@ -256,7 +267,7 @@ class World:
         self.record, is_done = resolve(self.record, asked.resolution, now_us=self.now_us, call_us_max=CALL_US_MAX)
         self.releases += is_done and end == RELEASED
         self.settled_as |= {end} if is_done and end != RELEASED else set()
-        decision = after_resolution(held, asked, Resolved(is_done, self.record), evidence="seen", at=AT)
+        decision = after_resolution(held, asked, Resolved(is_done, self.record), at=AT)
         if isinstance(decision, Kept):
             return
         for publication in decision.publications[: steps_max - 1]:
@@ -306,6 +317,10 @@ class World:
             self.dead.append(bury(delivery, JOB, ("gave up",), now=NOW).publications[0])
 
 
+def is_over(record: Record | None) -> bool:
+    return record is not None and record.state in {State.TOLD, State.RESOLVED}
+
+
 @settings(max_examples=400, deadline=None)
 @given(steps=st.lists(ACTS | WORKS | LATE, max_size=20), last=st.sampled_from([RELEASED, SENT, GIVEN_UP]))
 def test_no_crash_sends_a_job_twice_or_loses_it(steps: list[tuple[str, str, int, int]], last: str) -> None:
@@ -320,7 +335,7 @@ def test_no_crash_sends_a_job_twice_or_loses_it(steps: list[tuple[str, str, int,
             world.work(what, steps_max)
         # Each release is a decision to send once more; nothing else sends.
         assert world.calls <= world.releases
-        assert world.in_doubt or world.copies or world.dead or (world.record and world.record.state is State.TOLD)
+        assert world.in_doubt or world.copies or world.dead or is_over(world.record)
     for _ in range(3 * (len(world.in_doubt) + len(world.copies) + 1)):
         world.act(last, 99, 0)
         world.work(SENT, 99)
@@ -328,7 +343,6 @@ def test_no_crash_sends_a_job_twice_or_loses_it(steps: list[tuple[str, str, int,
             world.act(RELEASED, 99, 0)
     assert (world.in_doubt, world.copies) == ([], [])
     assert world.calls <= world.releases
-    is_told = world.record is not None and world.record.state is State.TOLD and world.record.end in {SENT, GIVEN_UP}
-    assert is_told or world.dead
+    assert (world.record and is_over(world.record) and world.record.end in {SENT, GIVEN_UP}) or world.dead
     told = {event["data"]["resolution"] for event in world.events}
     assert world.settled_as <= told

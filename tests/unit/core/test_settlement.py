@@ -33,6 +33,7 @@ from worker.core.settlement import (
     bury,
     expire,
     has_expired,
+    hold_in_doubt,
     put_back,
     reject,
     tells_of_a_call,
@@ -81,6 +82,49 @@ def test_the_same_outcome_makes_the_same_event_id_and_another_type_another() -> 
     first, again = (event_of(settled(Sent(((A, "m1"),), ())).publications[0])["id"] for _ in range(2))
     doubt = event_of(settled(InDoubt("reset")).publications[1])["id"]
     assert first == again != doubt
+
+
+RETURNED = {"x-mms-resolutions": 1, "x-mms-redrives": 2}
+
+
+@pytest.mark.parametrize(
+    ("headers", "suffix"),
+    [({}, ""), ({"x-mms-redrives": 1}, ":1"), ({"x-mms-resolutions": 2}, ":2"), (RETURNED, ":3"),
+     ({"x-mms-resolutions": "2", "x-mms-redrives": -1}, "")],
+)  # fmt: skip
+def test_each_time_that_a_job_is_held_is_told_with_an_id_of_its_own(headers: dict[str, object], suffix: str) -> None:
+    delivery = a_delivery(headers=headers)
+    doubt = hold_in_doubt(delivery, a_job(), "HTTP 502", now=NOW).publications[1]
+    dead = bury(delivery, a_job(), ("no",), now=NOW).publications[1]
+    assert event_of(doubt)["id"] == f"job-1:mms.job.in_doubt{suffix}"
+    assert event_of(dead)["id"] == f"job-1:mms.job.dead{suffix}"
+    malformed = [
+        event_of(reject(a_delivery(b"{", headers=more), Rejected(("one",), None, None), now=NOW).publications[1])["id"]
+        for more in ({}, headers)
+    ]
+    assert malformed[1] == malformed[0] + suffix
+
+
+def test_a_job_ends_once_so_that_its_end_has_one_id_whichever_copy_tells_it() -> None:
+    copies = a_delivery(headers={}), a_delivery(headers=RETURNED)
+    for outcome in (Sent(((A, "m1"),), ()), RefusedJob("X", "", ())):
+        ends = [after_call(copy, a_job(), outcome, attempts_max=8, now=NOW) for copy in copies]
+        assert len({event_of(end.publications[0])["id"] for end in ends}) == 1
+    late = [expire(copy, a_job(expires_at=NOW.at), now=NOW) for copy in copies]
+    assert len({event_of(end.publications[0])["id"] for end in late}) == 1
+
+
+@pytest.mark.parametrize("size", [1, 40_000])
+def test_how_often_a_job_was_held_is_carried_from_copy_to_copy(size: int) -> None:
+    """Also where a producer's headers are too many to be carried."""
+    delivery = a_delivery(headers={"big": "x" * size} | RETURNED)
+    copies = (
+        hold_in_doubt(delivery, a_job(), "HTTP 502", now=NOW).publications[0],
+        bury(delivery, a_job(), ("no",), now=NOW).publications[0],
+        put_back(delivery, a_job(), RequeueReason.THROTTLED, 1.0).publications[0],
+    )
+    for copy in copies:
+        assert RETURNED.items() <= copy.headers.items()
 
 
 def test_a_refused_job_is_told_with_the_codes_of_the_api() -> None:

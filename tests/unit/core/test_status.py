@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from worker.core.bucket import Bucket
+from worker.core.journal import Doubts
 from worker.core.pace import GUARD_NS_FIRST, Pace, micro
 from worker.core.status import AccountState, AccountStatus, Depth, Held, Look, account_status
 
@@ -22,6 +23,7 @@ def status(
     before: Bucket | None = None,
     urgent: Depth | None = URGENT,
     bulk: Depth | None = BULK,
+    doubts: Doubts | None = None,
 ) -> AccountStatus:
     return account_status(
         "acme",
@@ -31,7 +33,25 @@ def status(
         urgent=urgent,
         bulk=bulk,
         held=Held(1, 100, 3),
+        doubts=doubts,
+        at_s=NOW_US / 1e6,
     )
+
+
+@pytest.mark.parametrize(
+    ("doubts", "count", "oldest_s"),
+    [
+        (None, None, None),
+        (Doubts(0, None), 0, None),
+        (Doubts(2, NOW_US - 90_000_000), 2, 90),
+        (Doubts(1, NOW_US + 5), 1, 0),  # another machine's clock
+    ],
+)
+def test_how_many_are_in_doubt_and_for_how_long(
+    doubts: Doubts | None, count: int | None, oldest_s: float | None
+) -> None:
+    seen = status(doubts=doubts)
+    assert (seen.in_doubt, seen.in_doubt_oldest_s) == (count, oldest_s)
 
 
 def test_rates_are_those_between_the_looks() -> None:
@@ -69,7 +89,15 @@ def test_what_keeps_an_account_from_its_limit_is_told(bucket: Bucket | None, sta
 
 def test_without_redis_only_the_queues_are_known() -> None:
     seen = account_status(
-        "acme", limit_per_s=15, before=None, now=None, urgent=Depth(0, 1), bulk=Depth(7, 1), held=None
+        "acme",
+        limit_per_s=15,
+        before=None,
+        now=None,
+        urgent=Depth(0, 1),
+        bulk=Depth(7, 1),
+        held=None,
+        doubts=None,
+        at_s=NOW_US / 1e6,
     )
     assert seen.state is AccountState.UNKNOWN
     assert (seen.pace_per_s, seen.share_used, seen.drain_s, seen.worst_second) == (None, None, None, None)

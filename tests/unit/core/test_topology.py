@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from worker.core.delivery import Lane
+from worker.core.quarantine import CRASHES_MAX, SUSPECT_FROM
 from worker.core.topology import (
     RETRY_DELAYS_S,
     account_and_lane,
     jobs_queue,
+    jobs_queues,
     retry_delay_at_least,
     routing_key,
     topology,
@@ -58,11 +60,15 @@ def test_the_event_log_is_bound_to_everything_and_bounded() -> None:
     assert log.arguments["x-max-age"]
 
 
-def test_an_account_more_and_one_less_is_the_same_as_without() -> None:
-    assert topology(["acme"]).plus("other") == BUILT
-    assert BUILT.plus("other") == BUILT
-    assert BUILT.minus("other") == topology(["acme"])
-    assert BUILT.minus("nobody") == BUILT
+def test_what_all_share_and_what_is_an_accounts_own_are_told_apart() -> None:
+    assert BUILT.shared == topology([])
+    assert BUILT.accounts == ("acme", "other")
+    assert BUILT.queues == (*BUILT.shared.queues, *jobs_queues("acme"), *jobs_queues("other"))
+
+
+def test_the_delivery_limit_of_jobs_is_said_and_leaves_room_for_what_finds_a_message_that_ends_workers() -> None:
+    for queue in jobs_queues("acme"):
+        assert queue.arguments["x-delivery-limit"] >= 10 * (SUSPECT_FROM + CRASHES_MAX)
 
 
 def test_routing_keys_and_queues_of_the_lanes() -> None:

@@ -10,9 +10,18 @@ from typing import Any, Self
 
 import orjson
 
-from worker.adapters.memory import MemoryApi, MemoryBroker, MemoryLimiter, MemoryMedia, MemoryServer, SeenCall
+from worker.adapters.memory import (
+    MemoryApi,
+    MemoryBroker,
+    MemoryLimiter,
+    MemoryMedia,
+    MemoryServer,
+    MemorySuspects,
+    SeenCall,
+)
 from worker.adapters.memory_journal import MemoryJournal
 from worker.core.accounts import Account
+from worker.core.job import decode
 from worker.core.outcome import Answer, Reply
 from worker.core.picture import Picture
 from worker.core.steps import Passed, unwatched
@@ -20,8 +29,10 @@ from worker.flow.account import AccountSender, SendLimits
 from worker.flow.drain import DrainLimits
 from worker.flow.held import HeldBytes
 from worker.flow.observations import Observation
-from worker.flow.pipeline import Pipeline, Rules
+from worker.flow.pipeline import Pipeline, Read, Rules
 from worker.flow.ports import MediaRefused, MediaUnavailable
+from worker.flow.quarantine import Quarantine
+from worker.flow.remembrance import Remembrance
 from worker.flow.roster import Roster
 
 CALL_S_MAX = 45.0
@@ -54,14 +65,17 @@ class Stage:
     hold_s_max: float = 600.0
     is_started: bool = True
     passed: Passed = unwatched
+    read: Read = decode
     #: Another worker, whose broker's server, limiter and journal this one shares.
     beside: Stage | None = None
     media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
+    media_delay_s: dict[str, float] = field(default_factory=dict)
     seen: list[Observation] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     server: MemoryServer = field(init=False)
     limiter: MemoryLimiter = field(init=False)
     journal: MemoryJournal = field(init=False)
+    suspects: MemorySuspects = field(init=False)
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -70,13 +84,16 @@ class Stage:
         self.broker = self.broker_kind(self.server, prefetch=self.prefetch, monotonic=loop.time)
         own_limiter = MemoryLimiter(limit_per_s={"acme": self.limit_per_s}, span_us=25_000, monotonic=loop.time)
         self.limiter = self.beside.limiter if self.beside else own_limiter
-        own_journal = MemoryJournal(call_s_max=CALL_S_MAX, monotonic=loop.time)
+        at_start_s = START.timestamp() - started_s
+        own_journal = MemoryJournal(call_s_max=CALL_S_MAX, monotonic=lambda: at_start_s + loop.time())
         self.journal = self.beside.journal if self.beside else own_journal
         self.api = MemoryApi(self.answer, monotonic=loop.time)
+        media = MemoryMedia(self.media)
+        media.delay_s = self.media_delay_s
         self.pipeline = Pipeline(
             broker=self.broker,
             api=self.api,
-            media=MemoryMedia(self.media),
+            media=media,
             journal=self.journal,
             process=f"w{id(self)}",
             rules=Rules(region="AU", attempts_max=3),
@@ -85,8 +102,11 @@ class Stage:
             wall_clock=lambda: START + timedelta(seconds=loop.time() - started_s),
             chance=lambda: 0.0,
             passed=self.passed,
+            read=self.read,
         )
         self.held = HeldBytes(self.held_bytes_max)
+        self.suspects = self.beside.suspects if self.beside else MemorySuspects()
+        self.quarantine = Quarantine(suspects=self.suspects, is_ours=self.broker.is_ours, wait_s_max=self.hold_s_max)
         self.sender = self.sender_of("acme", self.prefetch)
         if self.is_started:
             await self.sender.start()
@@ -103,6 +123,7 @@ class Stage:
                 hold_s_max=self.hold_s_max,
             ),
             held=self.held,
+            quarantine=self.quarantine,
             pipeline=self.pipeline,
             broker=self.broker,
             limiter=self.limiter,
@@ -119,6 +140,7 @@ class Stage:
             broker=self.broker,
             limiter=self.limiter,
             api=self.api,
+            remembrance=Remembrance(broker=self.broker, journal=self.journal),
             limits=limits,
             observe=self.seen.append,
             on_failure=self.failures.append,

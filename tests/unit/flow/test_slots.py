@@ -24,19 +24,36 @@ class SlowLimiter(MemoryLimiter):
     asked = 0
 
     async def reserve(
-        self, account: str, count: int, *, jobs: int = 0, late: Late | None = None, is_probe: bool = False
+        self,
+        account: str,
+        count: int,
+        *,
+        lead_s: float = 0.0,
+        jobs: int = 0,
+        late: Late | None = None,
+        is_probe: bool = False,
     ) -> Slots | LimiterAway:
         self.asked += 1
         await asyncio.sleep(0.01)
-        return await super().reserve(account, count, jobs=jobs, late=late, is_probe=is_probe)
+        return await super().reserve(account, count, lead_s=lead_s, jobs=jobs, late=late, is_probe=is_probe)
 
 
 def row_on(limiter: MemoryLimiter, suspended: list[str] | None = None) -> SlotRow:
     loop = asyncio.get_running_loop()
     told = [] if suspended is None else suspended
     return SlotRow(
-        account="acme", limiter=limiter, monotonic=loop.time, observe=lambda _: None, on_suspended=told.append
+        account="acme",
+        calls_max=8,
+        limiter=limiter,
+        monotonic=loop.time,
+        observe=lambda _: None,
+        on_suspended=told.append,
     )
+
+
+def quick_limiter(limit_per_s: float) -> MemoryLimiter:
+    loop = asyncio.get_running_loop()
+    return MemoryLimiter(limit_per_s={"acme": limit_per_s}, span_us=25_000, monotonic=loop.time)
 
 
 def slow_limiter(limit_per_s: float) -> SlowLimiter:
@@ -170,5 +187,48 @@ def test_a_suspended_account_has_no_slots_but_for_probes() -> None:
         assert await row.is_suspended()
         await limiter.suspend("acme", "")
         assert not await row.is_suspended()
+
+    run_virtual(story())
+
+
+def test_with_others_behind_it_the_first_slot_leaves_time_to_claim() -> None:
+    async def story() -> None:
+        row = row_on(quick_limiter(1000))
+        await taken(row)
+        await asyncio.sleep(2)
+        slot = await row.take(10, lead_s=0.02)
+        assert slot is not None
+        assert slot.at_s - asyncio.get_running_loop().time() == pytest.approx(0.02, abs=0.001)
+        await asyncio.sleep(0.019)
+        assert await row.moment(slot)
+
+    run_virtual(story())
+
+
+def test_alone_it_goes_at_once() -> None:
+    async def story() -> None:
+        row = row_on(quick_limiter(1000))
+        await taken(row)
+        await asyncio.sleep(2)
+        slot = await row.take(1, lead_s=0.02)
+        assert slot is not None
+        assert slot.at_s - asyncio.get_running_loop().time() < 0.001
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize(("limit_per_s", "is_good"), [(100_000, True), (1_000, False)])
+def test_a_slot_is_never_missed_where_the_guard_leaves_room_for_all_that_can_pile_up(
+    limit_per_s: float,
+    is_good: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    async def story() -> None:
+        row = row_on(quick_limiter(limit_per_s))
+        await taken(row)
+        await asyncio.sleep(2)
+        slot = await row.take(10)
+        assert slot is not None
+        await asyncio.sleep(0.3)
+        assert await row.moment(slot) is is_good
 
     run_virtual(story())

@@ -34,6 +34,8 @@ def test_keys_come_from_the_file_itself_from_files_beside_it_and_from_variables(
         app_key_env = "KEY_OF_C"
         app_secret_env = "MMS_SECRET_OF_C"
         rate_per_s = 100
+        in_doubt_rule = "give_up"
+        in_doubt_after_s = 7200
         """,
         KEY_OF_C="key-c",
         MMS_SECRET_OF_C="secret-c",
@@ -42,7 +44,7 @@ def test_keys_come_from_the_file_itself_from_files_beside_it_and_from_variables(
     assert settings.accounts == (
         AccountSettings("a", SecretStr("key-a"), SecretStr(""), 15.0, "basic"),
         AccountSettings("b", SecretStr("key-b"), SecretStr("secret-b"), 0.5, "appkey"),
-        AccountSettings("c-3_X", SecretStr("key-c"), SecretStr("secret-c"), 100.0, "basic"),
+        AccountSettings("c-3_X", SecretStr("key-c"), SecretStr("secret-c"), 100.0, "basic", "give_up", 7200),
     )
 
 
@@ -74,6 +76,12 @@ def test_keys_come_from_the_file_itself_from_files_beside_it_and_from_variables(
         ("[accounts.a]\napp_key='k'\nrate_per_s=[1]", "must be a number"),
         ("[accounts.a]\napp_key='k'\nrate_per_s=0.001", "so low"),
         ("[accounts.a]\napp_key='k'\nauth='none'", "basic or appkey"),
+        ("[accounts.a]\napp_key='k'\nin_doubt_rule='send'", "hold or resend or give_up"),
+        ("[accounts.a]\napp_key='k'\nin_doubt_after_s=59", "a whole number from 60 to 31536000"),
+        ("[accounts.a]\napp_key='k'\nin_doubt_after_s=true", "a whole number from 60"),
+        ("[accounts.a]\napp_key='k'\nin_doubt_after=90", "did you mean in_doubt_after_s?"),
+        ("[accounts.a]\napp_key='k'\nin_doubt_rule='resend'\nin_doubt_after_s=499", "must be at least 500"),
+        ("[accounts.a]\napp_key='k'\nin_doubt_rule='give_up'\nin_doubt_after_s=302401", "must be at most 302400"),
         ("[accounts.a]\napp_key='k:k'", "auth of account 'a'"),
         ("[accounts.'a.urgent']\napp_key='k'", "the name of account 'a.urgent'"),
         ("[accounts.'']\napp_key='k'", "1 to 64 letters"),

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from deploy.local.ports import LOOPBACK, free_port
-from tests.proxy.toxics import Bandwidth, Latency, LimitData, ResetPeer, Slicer, Stream, Timeout, Toxic
+from loadtest.proxy.toxics import Bandwidth, Latency, LimitData, ResetPeer, Slicer, Stream, Timeout, Toxic
 
 #: Of one connection and stream, so much is on its way through the proxy at most.
 CHUNK_BYTES, CHUNKS_MAX = 16_384, 64
@@ -39,7 +39,7 @@ class Proxy:
         self.passed_bytes: Counter[Stream] = Counter()
         """What was handed on, of all connections."""
         self._server = (host, port)
-        self._chance = random.Random(seed)  # noqa: S311 - jitter
+        self._chance = random.Random(seed)
         self._toxics: dict[Stream, tuple[Toxic, ...]] = dict.fromkeys(Stream, ())
         self._links: set[_Link] = set()
         self._listening: asyncio.Server | None = None
@@ -90,6 +90,10 @@ class Proxy:
         """Take connections again, on the same port."""
         self._do(self._up())
 
+    def lead_to(self, port: int) -> None:
+        """Connections to come go to another port of the server's host; those that are open stay."""
+        self._server = (self._server[0], port)
+
     def close(self) -> None:
         """End it and all of its connections; more than once does no harm."""
         if self._loop.is_closed():
@@ -136,6 +140,11 @@ class Proxy:
         await asyncio.gather(*others, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # At the end of the proxy; the streams' own callback would complain of it.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._links) >= CONNECTIONS_MAX:
             _reset(writer)
             return

@@ -1,0 +1,235 @@
+"""The books of a run (pure): what was found, and a sentence for each way in which that is not right.
+
+The simulator's ledger is the judge of what was sent; events and queues only say what the workers believe.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from loadtest.chaos.faults import Family, Kind
+from loadtest.chaos.jobs import ENDS, Job
+
+SENT, IN_DOUBT, REFUSED, EXPIRED, DEAD = "sent", "in_doubt", "refused", "expired", "dead"
+ENDS_SHOWN = (SENT, REFUSED, EXPIRED, DEAD, IN_DOUBT)
+SIGNALLED, STOPPED, NOT_STARTED = "ended by signal 9", "ended with exit code 0", "ended with exit code 2"
+US = 1_000_000
+#: After a fault of these is over, calls that it hit may still be found in doubt for so long: until the answer that does
+#: not come; and, where a worker died, until no call can be as old as its claims and their jobs have come round again.
+LATER_S_API, LATER_S_DEATH = 12.0, 75.0
+EARLIER_S = 1.0
+#: A call is in doubt for a worker's death when it was accepted so shortly before: what came of it is told at once,
+#: unless Redis or RabbitMQ is away at that moment.
+UNTOLD_S = 25.0
+#: A worker that is started while RabbitMQ or Redis is away gives up so soon.
+START_S = 20.0
+BEGUN = "a worker had begun to call"
+#: How the worker begins the reason for which a job is in doubt, and which faults may be it. What is not named here is
+#: something that the API did, or that a frozen worker slept through.
+REASONS: Mapping[str, Collection[Kind]] = {
+    "the worker was stopped": (Kind.REPLACE_ONE,),
+    "the job was handed out before": (Kind.STORE_EMPTIED,),
+}
+OTHER_REASONS = (*(kind for kind in Kind if kind.family is Family.API), Kind.FREEZE_ONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A fault as it was: from when to when, in microseconds of the wall clock."""
+
+    kind: Kind
+    began_us: int
+    ended_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a worker ended, between ``alive_us`` and ``gone_us``; ``is_meant``: it was made to."""
+
+    worker: str
+    how: str
+    alive_us: int
+    gone_us: int
+    is_meant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event about a job's end: its type's last word and its id; ``why`` and ``since_us`` if it is in doubt."""
+
+    end: str
+    event_id: str
+    why: str = field(default="", compare=False)
+    since_us: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found.
+
+    ``events``: by job. ``accepted_us``: by recipient, when the API accepted it. ``held``: ids in ``mms.in_doubt``.
+    ``left``: messages at the end, by queue. ``foreign``: what was told or sent and is of nobody's job. ``surprises``:
+    lines of the workers' logs. ``endings``: of workers. ``leaks``: lines of logs with phone numbers or keys.
+    ``worst_second``: arrivals at the API. ``is_drained``: everything ended in time.
+    """
+
+    jobs: Sequence[Job]
+    windows: Sequence[Window]
+    events: Mapping[str, Sequence[Told]]
+    accepted_us: Mapping[str, Sequence[int]]
+    held: Sequence[str]
+    left: Mapping[str, int]
+    foreign: Sequence[str]
+    surprises: Sequence[str]
+    endings: Sequence[Ending]
+    leaks: int
+    limit_per_s: int
+    worst_second: int
+    throttled: int
+    is_drained: bool
+
+    def of_end(self, end: str) -> list[str]:
+        """Jobs that were told to have ended so."""
+        return [job.name for job in self.jobs if any(one.end == end for one in self.events.get(job.name, ()))]
+
+    @property
+    def lost(self) -> list[str]:
+        """Jobs of which no end was told."""
+        return [job.name for job in self.jobs if not self.events.get(job.name)]
+
+    @property
+    def twice(self) -> list[str]:
+        """Recipients whom the API accepted more than once."""
+        return [number for number, moments in self.accepted_us.items() if len(moments) > 1]
+
+    @property
+    def told_again(self) -> int:
+        """Events that repeat one with the same id."""
+        return sum(len(told) - len(set(told)) for told in self.events.values())
+
+    @property
+    def unexplained(self) -> list[tuple[str, str]]:
+        """Jobs in doubt for which there was no fault, and why they are said to be."""
+        return [
+            (job.name, one.why)
+            for job in self.jobs
+            for one in set(self.events.get(job.name, ()))
+            if one.end == IN_DOUBT and not self._is_explained(job, one)
+        ]
+
+    @property
+    def ended_alone(self) -> list[str]:
+        """Workers that ended otherwise than they should, and how."""
+        return [f"{one.worker} {one.how}" for one in self.endings if not self._is_expected(one)]
+
+    def _is_explained(self, job: Job, told: Told) -> bool:
+        """Whether a fault that can be the reason fell so that it was."""
+        if told.why.startswith(BEGUN):
+            called_us = min((at for number in job.to for at in self.accepted_us.get(number, ())), default=None)
+            return any(
+                _left_untold(began_us, ended_us, called_us, told.since_us) for began_us, ended_us in self._away_us()
+            )
+        kinds = next((kinds for start, kinds in REASONS.items() if told.why.startswith(start)), OTHER_REASONS)
+        return any(
+            window.kind in kinds
+            and window.began_us - EARLIER_S * US <= told.since_us <= window.ended_us + _later_s(window.kind) * US
+            for window in self.windows
+        )
+
+    def _away_us(self) -> Iterator[tuple[int, int]]:
+        """When workers died or were frozen."""
+        yield from ((one.alive_us, one.gone_us) for one in self.endings if one.how == SIGNALLED)
+        yield from ((one.began_us, one.ended_us) for one in self.windows if one.kind is Kind.FREEZE_ONE)
+
+    def _is_expected(self, ending: Ending) -> bool:
+        if ending.how == NOT_STARTED:
+            return any(
+                window.kind.family in (Family.BROKER, Family.STORE)
+                and window.began_us <= ending.gone_us <= window.ended_us + START_S * US
+                for window in self.windows
+            )
+        return ending.is_meant and ending.how in (SIGNALLED, STOPPED)
+
+
+def _left_untold(began_us: int, ended_us: int, called_us: int | None, since_us: int) -> bool:
+    """Whether a worker that was away then can have left a call untold, of which others found out at ``since_us``."""
+    if not began_us <= since_us <= ended_us + LATER_S_DEATH * US:
+        return False
+    return called_us is None or began_us - UNTOLD_S * US <= called_us <= ended_us + EARLIER_S * US
+
+
+def _later_s(kind: Kind) -> float:
+    return LATER_S_API if kind.family is Family.API else LATER_S_DEATH
+
+
+def problems(found: Found) -> list[str]:
+    """A sentence for each way in which the books do not balance; none when all is well."""
+    return [*_of_all(found), *_of_jobs(found), *_of_queues(found)]
+
+
+def _of_all(found: Found) -> list[str]:
+    told = []
+    for what, names in (
+        ("jobs were lost", found.lost),
+        ("recipients got a message twice", found.twice),
+        ("surprises are in the logs", found.surprises),
+        ("workers ended otherwise than they should", found.ended_alone),
+        ("times something is told about, or was sent to, what nobody published", found.foreign),
+    ):
+        if names:
+            told.append(f"{len(names)} {what}: {_some(names)}.")
+    if found.leaks:
+        told.append(f"{found.leaks} lines of the workers' logs hold a phone number or a key.")
+    if not found.is_drained:
+        told.append("Not everything had ended when the time was up.")
+    told += [
+        f"{count} jobs are in doubt, and no fault explains it: {why}."
+        for why, count in Counter(why for _, why in found.unexplained).items()
+    ]
+    return told
+
+
+def _of_jobs(found: Found) -> list[str]:
+    told = []
+    for job in found.jobs:
+        ends = set(found.events.get(job.name, ()))
+        words = sorted(one.end for one in ends)
+        if len(ends) > 1 or not set(words) <= ENDS[job.sort]:
+            told.append(f"{job.name} ({job.sort}) is told as {' and '.join(words)}.")
+        accepted = sum(bool(found.accepted_us.get(number)) for number in job.to)
+        if words == [SENT] and accepted < len(job.to):
+            told.append(f"{job.name} is told as sent, and the API accepted {accepted} of its {len(job.to)} recipients.")
+        if words and words[0] in (REFUSED, EXPIRED, DEAD) and accepted:
+            told.append(f"{job.name} is told as {words[0]}, and the API accepted {accepted} of its recipients.")
+    return told
+
+
+def _of_queues(found: Found) -> list[str]:
+    told = [f"{count} messages are left in {queue}." for queue, count in found.left.items() if count]
+    held, doubted = set(found.held), set(found.of_end(IN_DOUBT))
+    if held != doubted:
+        told.append(f"mms.in_doubt holds {len(held)} jobs, and {len(doubted)} are told to be in doubt.")
+    return told
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown}, …"  # noqa: PLR2004 - as many as are shown
+
+
+# --- Recovery --------------------------------------------------------------------------------------------
+
+
+def recoveries_s(windows: Iterable[Window], accepted_us: Iterable[int]) -> dict[Kind, list[float]]:
+    """By kind of fault, how long after its end the API accepted a call again; not where another fault lasted then."""
+    moments = sorted(accepted_us)
+    of_kind: dict[Kind, list[float]] = {}
+    all_windows = list(windows)
+    for window in all_windows:
+        others = [one for one in all_windows if one is not window]
+        if any(one.began_us < window.ended_us + 5 * US and one.ended_us > window.ended_us for one in others):
+            continue
+        after = next((at_us for at_us in moments if at_us >= window.ended_us), None)
+        if after is not None:
+            of_kind.setdefault(window.kind, []).append((after - window.ended_us) / US)
+    return of_kind
