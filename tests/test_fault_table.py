@@ -36,6 +36,10 @@ FAULTS = {
         "message that crashes the worker each time",
     ),
     "Broker": (
+        "restart",
+        "kill -9",
+        "permission revoked",
+        "consumer timeout",
         "partition both ways",
         "partition one way",
         "half-open",

@@ -44,7 +44,7 @@ async def asked(limiter: Limiter, account: str, count: int = 1) -> Slots:
 
 async def reserved(limiter: Limiter, account: str, count: int = 1) -> Slots:
     """Slots of an account; the first ones of all come only once what was promised before has passed."""
-    while not (slots := await asked(limiter, account, count)).count:
+    while not (slots := await asked(limiter, account, count)).count:  # noqa: ASYNC110 - it waits for time
         await asyncio.sleep(max(0.005, slots.first_at_s - time.monotonic()))
     return slots
 

@@ -95,7 +95,7 @@ class Settings(BrokerSettings):
     log_level: LogLevel = Field("info", description="debug, info, warning or error")
     log_format: LogFormat = Field("json", description="json (one object a line) or console")
     failpoint: FailpointSetting | None = Field(
-        None, description="for tests only: STEP or STEP:N, the worker kills itself there"
+        None, description="for tests only: STEP, STEP:N or decode:MARKER, the worker kills itself there"
     )
 
     def prefetch_for(self, account: AccountSettings) -> int:
