@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False)
     # The broker is away at times: what its client says of that is expected here.
     logging.getLogger().addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", "coroutine 'Connection.close' was never awaited", RuntimeWarning)
     unwind_on_signals()
     console.print(f"Seed {options.seed}, {options.seconds:g} s. The same faults again: {command}", soft_wrap=True)
     folder = Path(tempfile.mkdtemp(prefix="mms-chaos-"))

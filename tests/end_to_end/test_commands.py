@@ -75,6 +75,12 @@ def test_check_finds_everything_well_and_changes_nothing(system: System, own_red
     assert words.count("✓") == 4
 
 
+def test_check_tells_of_a_failpoint(system: System, own_redis: Redis) -> None:
+    words = said(system, "check", code=2, MMS_REDIS_URL=own_redis.url, MMS_FAILPOINT="after_slot")
+    assert "MMS_FAILPOINT is set" in " ".join(words.split())
+    assert words.count("✗") == 1
+
+
 def test_check_tells_what_makes_redis_forget(system: System, own_redis: Redis) -> None:
     with RedisClient.from_url(own_redis.url) as client:
         client.config_set("appendonly", "no")

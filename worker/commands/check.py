@@ -28,13 +28,13 @@ async def check_everything(settings: Settings) -> int:
         api = build_api(settings)
         stack.push_async_callback(api.aclose)
         checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
+            ("settings", lambda: _settings(settings)),
             ("broker", lambda: _broker(settings)),
             ("Redis", lambda: _redis(settings)),
             *((f"API, account {account.name}", _account_check(api, account)) for account in settings.accounts),
         ]
         found = await asyncio.gather(*(_said(check) for _, check in checks))
     table = Table("", "what", "found", title="mms-worker check", title_justify="left")
-    table.add_row("[green]✓[/green]", "settings", f"{len(settings.accounts)} account(s)")
     for (name, _), (is_well, words) in zip(checks, found, strict=True):
         table.add_row("[green]✓[/green]" if is_well else "[red]✗[/red]", name, words)
     Console().print(table)
@@ -46,6 +46,12 @@ async def _said(check: Callable[[], Awaitable[str]]) -> tuple[bool, str]:
         return True, await check()
     except CannotStart as error:
         return False, str(error)
+
+
+async def _settings(settings: Settings) -> str:
+    if settings.failpoint is not None:
+        raise CannotStart("MMS_FAILPOINT is set, which is for tests only: workers kill themselves. Take it away.")
+    return f"{len(settings.accounts)} account(s)"
 
 
 async def _broker(settings: Settings) -> str:
