@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from worker.adapters import logs
-from worker.app import run_worker, worker_version
+from worker.app import run_worker
 from worker.commands.check import check_everything
 from worker.commands.dead_letters import dead_letters_cli
 from worker.commands.in_doubt import in_doubt_cli
@@ -19,6 +19,7 @@ from worker.commands.status import show_status
 from worker.commands.terminal import run_async, settings_or_exit
 from worker.core.event_schema import event_schema
 from worker.core.job import job_schema
+from worker.parts import worker_version
 
 cli = typer.Typer(
     name="mms-worker",

@@ -1,54 +1,35 @@
 """The composition root: builds everything by keyword, and runs it.
 
-Only this module and the commands know adapters and settings.
+Only this module, ``parts.py`` and the commands know adapters and settings.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import os
 import secrets
 import signal
-import socket
-import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
-from redis.asyncio import Redis
 
 from worker.adapters import logs as logs_adapter
 from worker.adapters.admin_http import AdminServer
 from worker.adapters.failpoint import KillAt, KillOver
-from worker.adapters.http_transport import TransportLimits
-from worker.adapters.http_watched_body import WatchedBody
 from worker.adapters.logs import LogObserver
 from worker.adapters.media import MediaFetcher
-from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.prometheus import Metrics
 from worker.adapters.rabbitmq import RabbitBroker
-from worker.adapters.rabbitmq_connection import BrokerAddress
-from worker.adapters.rabbitmq_walk import open_walk
-from worker.adapters.redis_connection import redis_client, require_redis
-from worker.adapters.redis_journal import RedisJournal
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.adapters.redis_presence import Presence
 from worker.adapters.redis_suspects import RedisSuspects
-from worker.adapters.redis_turn import RedisTurn
-from worker.core.accounts import Account, Credentials
-from worker.core.doubt_rules import Deadline, DoubtRule
+from worker.core.accounts import Account
 from worker.core.job import decode
-from worker.core.journal import JOURNAL_SLACK_S
 from worker.core.steps import Failpoint, Passed, Poison, unwatched
-from worker.core.topology import IN_DOUBT_QUEUE, topology
+from worker.core.topology import topology
 from worker.flow.account import AccountSender, SendLimits
 from worker.flow.doubt_watch import DoubtWatch
-from worker.flow.doubts import DoubtKeeper
 from worker.flow.drain import DrainLimits
 from worker.flow.held import HeldBytes
 from worker.flow.limiter_watch import LimiterWatch
@@ -60,25 +41,24 @@ from worker.flow.remembrance import Remembrance
 from worker.flow.roster import Roster
 from worker.flow.runner import Stop, run
 from worker.flow.tasks import Tasks, before
-from worker.settings import AccountSettings, Settings, SettingsProblems, changed_settings, load
+from worker.parts import (
+    accounts_of,
+    broker_address,
+    build_api,
+    build_doubt_keeper,
+    build_journal,
+    open_redis,
+    process_name,
+    trusting,
+    worker_version,
+)
+from worker.settings import Settings, SettingsProblems, changed_settings, load
 
 #: Telling what became of broken-off calls takes this long at most; see ``runner``.
 TELL_S_MAX = 5.0
-#: Connections opened before the first slot: enough for the calls of a second at the usual answer time.
-CONNECTIONS_AHEAD_MAX = 16
 LOOP_LAG_LOOK_S = 0.5
-#: How long the keeper of jobs in doubt goes through them at a time.
-DOUBTS_WALK_S_MAX = 600.0
 #: New objects between two collections: a job makes some hundred, nearly all of which die without the collector.
 GC_THRESHOLD = 20_000
-
-
-def worker_version() -> str:
-    """The installed version, or a word for a source tree that is not installed."""
-    try:
-        return version("mms-worker")
-    except PackageNotFoundError:
-        return "source"
 
 
 async def run_worker(settings: Settings) -> int:
@@ -264,111 +244,11 @@ def observer_of(metrics: Metrics, *others: Observer) -> Observer:
     return observe
 
 
-def accounts_of(settings: Settings, accounts: Iterable[AccountSettings]) -> tuple[Account, ...]:
-    """``accounts`` as the flow knows them, in a worker that runs with ``settings``."""
-    return tuple(
-        Account(
-            name=account.name,
-            limit_per_s=account.rate_per_s,
-            prefetch=settings.prefetch_for(account),
-            credentials=Credentials(
-                app_key=account.app_key.get_secret_value(),
-                app_secret=account.app_secret.get_secret_value(),
-                auth=account.auth,
-            ),
-            doubts=Deadline(DoubtRule(account.in_doubt_rule), account.in_doubt_after_s),
-        )
-        for account in accounts
-    )
-
-
 def wanted(running: Settings, loaded: Settings | SettingsProblems) -> Wanted | Unusable:
     """What is wanted of a worker that runs with ``running``, by what was ``loaded`` now."""
     if isinstance(loaded, SettingsProblems):
         return Unusable(loaded.problems)
     return Wanted(accounts_of(running, loaded.accounts), at_next_start=changed_settings(running, loaded))
-
-
-def build_journal(
-    settings: Settings, redis: Redis, *, observe: Observer, on_failure: Callable[[BaseException], None]
-) -> RedisJournal:
-    """The journal, as everybody must have it: what one takes for the claim of a worker that died, nobody may use."""
-    return RedisJournal(
-        redis=redis,
-        keep_s=settings.deduplication_s,
-        call_s_max=settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S,
-        monotonic=time.monotonic,
-        observe=observe,
-        on_failure=on_failure,
-    )
-
-
-def build_doubt_keeper(
-    settings: Settings, redis: Redis, *, journal: RedisJournal, roster: Roster, process: str, observe: Observer
-) -> DoubtKeeper:
-    """The keeper of the jobs in doubt of the accounts in ``roster``; ``process``: its name among all that ever were."""
-    # Workers that serve other accounts have a turn of their own.
-    names = "\n".join(sorted(account.name for account in settings.accounts))
-    which = f"in_doubt:{hashlib.sha256(names.encode()).hexdigest()[:16]}"
-    return DoubtKeeper(
-        open_walk=lambda: open_walk(
-            broker_address(settings), IN_DOUBT_QUEUE, walk_s_max=DOUBTS_WALK_S_MAX, is_order_kept_when_cancelled=False
-        ),
-        journal=journal,
-        turn=RedisTurn(redis=redis, name=which, holder=process),
-        sweep=RedisTurn(redis=redis, name=f"{which}:sweep", holder=process),
-        deadlines=lambda: {account.name: account.doubts for account in roster.accounts},
-        region=settings.region,
-        observe=observe,
-        monotonic=time.monotonic,
-        wall_clock=utc_now,
-    )
-
-
-def build_api(settings: Settings, *, passed: Passed = unwatched) -> MmsHttpApi:
-    """The API's client, for all accounts."""
-    return MmsHttpApi(
-        api_url=settings.api_url,
-        credentials={account.name: account.credentials for account in accounts_of(settings, settings.accounts)},
-        user_agent=f"mms-worker/{worker_version()}",
-        ssl_context=trusting(settings.api_ca_file),
-        limits=TransportLimits(
-            # One bound: a call that may run has a connection, and so has a probe, so that nothing queues in the pool.
-            connections_max=settings.calls_max + 1,
-            connect_timeout_s=settings.connect_timeout_s,
-            read_timeout_s=settings.read_timeout_s,
-            keepalive_s=settings.api_keepalive_s,
-        ),
-        connections_ahead=min(settings.calls_max, CONNECTIONS_AHEAD_MAX),
-        make_body=bytes if passed is unwatched else partial(WatchedBody, passed=passed),
-    )
-
-
-def process_name() -> str:
-    """How this process is told from others."""
-    return f"{socket.gethostname()} {os.getpid()}"
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """Where the broker is, and how this process is named there."""
-    return BrokerAddress(
-        url=settings.amqp_url.get_secret_value(),
-        name=f"mms-worker {process_name()}",
-        timeout_s=settings.publish_timeout_s,
-    )
-
-
-async def open_redis(settings: Settings, stack: AsyncExitStack) -> Redis:
-    """Connect to Redis; ``CannotStart`` says in a sentence why not. ``stack`` closes it."""
-    redis = redis_client(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
-    stack.push_async_callback(redis.aclose)
-    await require_redis(redis)
-    return redis
-
-
-def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """TLS as a client, always verified: against ``ca_file``, or the system's certificates."""
-    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
 
 
 def not_ready_because(broker: RabbitBroker, limiter_watch: LimiterWatch, stop: Stop) -> str | None:

@@ -13,12 +13,12 @@ from rich.table import Table
 from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, connect, why
 from worker.adapters.redis_connection import forgets_because
-from worker.app import broker_address, build_api, open_redis
 from worker.commands.terminal import EXIT_CANNOT_START
 from worker.core.outcome import Accepted, NotSent, Suspended, SuspendedBecause, Throttled, classify_account
 from worker.core.topology import JOBS_EXCHANGE
 from worker.flow.observations import Role
 from worker.flow.ports import CannotStart
+from worker.parts import broker_address, build_api, open_redis
 from worker.settings import AccountSettings, Settings
 
 

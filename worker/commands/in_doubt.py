@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from worker.app import build_journal, open_redis
 from worker.commands.held_jobs import (
     PER_S,
     Choice,
@@ -43,6 +42,7 @@ from worker.flow.observations import Observation
 from worker.flow.pipeline import utc_now
 from worker.flow.ports import JournalAway
 from worker.flow.resolving import decided
+from worker.parts import build_journal, open_redis
 
 HELP = """Look at the jobs in doubt (sent or not, nobody knows), have them sent again, or settle them.
 

@@ -22,12 +22,12 @@ from worker.adapters.redis_connection import REDIS_FAILURES, redis_client, words
 from worker.adapters.redis_journal import doubts_in
 from worker.adapters.redis_limiter import look_at
 from worker.adapters.redis_presence import held_by_workers
-from worker.app import broker_address
 from worker.core.delivery import Lane
 from worker.core.journal import Doubts
 from worker.core.status import AccountState, AccountStatus, Depth, Held, Look, account_status
 from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, UNROUTABLE_QUEUE, jobs_queue
 from worker.flow.ports import CannotStart
+from worker.parts import broker_address
 from worker.settings import Settings
 
 #: Between two looks, from which rates are taken.

@@ -1,0 +1,148 @@
+"""The parts that the worker and the commands build alike, each from the settings alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from worker.adapters.http_transport import TransportLimits
+from worker.adapters.http_watched_body import WatchedBody
+from worker.adapters.mms_http import MmsHttpApi
+from worker.adapters.rabbitmq_connection import BrokerAddress
+from worker.adapters.rabbitmq_walk import open_walk
+from worker.adapters.redis_connection import redis_client, require_redis
+from worker.adapters.redis_journal import RedisJournal
+from worker.adapters.redis_turn import RedisTurn
+from worker.core.accounts import Account, Credentials
+from worker.core.doubt_rules import Deadline, DoubtRule
+from worker.core.journal import JOURNAL_SLACK_S
+from worker.core.steps import Passed, unwatched
+from worker.core.topology import IN_DOUBT_QUEUE
+from worker.flow.doubts import DoubtKeeper
+from worker.flow.observations import Observer
+from worker.flow.pipeline import utc_now
+from worker.flow.roster import Roster
+from worker.settings import AccountSettings, Settings
+
+#: Connections opened before the first slot: enough for the calls of a second at the usual answer time.
+CONNECTIONS_AHEAD_MAX = 16
+#: How long the keeper of jobs in doubt goes through them at a time.
+DOUBTS_WALK_S_MAX = 600.0
+
+
+def worker_version() -> str:
+    """The installed version, or a word for a source tree that is not installed."""
+    try:
+        return version("mms-worker")
+    except PackageNotFoundError:
+        return "source"
+
+
+def accounts_of(settings: Settings, accounts: Iterable[AccountSettings]) -> tuple[Account, ...]:
+    """``accounts`` as the flow knows them, in a worker that runs with ``settings``."""
+    return tuple(
+        Account(
+            name=account.name,
+            limit_per_s=account.rate_per_s,
+            prefetch=settings.prefetch_for(account),
+            credentials=Credentials(
+                app_key=account.app_key.get_secret_value(),
+                app_secret=account.app_secret.get_secret_value(),
+                auth=account.auth,
+            ),
+            doubts=Deadline(DoubtRule(account.in_doubt_rule), account.in_doubt_after_s),
+        )
+        for account in accounts
+    )
+
+
+def build_journal(
+    settings: Settings, redis: Redis, *, observe: Observer, on_failure: Callable[[BaseException], None]
+) -> RedisJournal:
+    """The journal, as everybody must have it: what one takes for the claim of a worker that died, nobody may use."""
+    return RedisJournal(
+        redis=redis,
+        keep_s=settings.deduplication_s,
+        call_s_max=settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S,
+        monotonic=time.monotonic,
+        observe=observe,
+        on_failure=on_failure,
+    )
+
+
+def build_doubt_keeper(
+    settings: Settings, redis: Redis, *, journal: RedisJournal, roster: Roster, process: str, observe: Observer
+) -> DoubtKeeper:
+    """The keeper of the jobs in doubt of the accounts in ``roster``; ``process``: its name among all that ever were."""
+    # Workers that serve other accounts have a turn of their own.
+    names = "\n".join(sorted(account.name for account in settings.accounts))
+    which = f"in_doubt:{hashlib.sha256(names.encode()).hexdigest()[:16]}"
+    return DoubtKeeper(
+        open_walk=lambda: open_walk(
+            broker_address(settings), IN_DOUBT_QUEUE, walk_s_max=DOUBTS_WALK_S_MAX, is_order_kept_when_cancelled=False
+        ),
+        journal=journal,
+        turn=RedisTurn(redis=redis, name=which, holder=process),
+        sweep=RedisTurn(redis=redis, name=f"{which}:sweep", holder=process),
+        deadlines=lambda: {account.name: account.doubts for account in roster.accounts},
+        region=settings.region,
+        observe=observe,
+        monotonic=time.monotonic,
+        wall_clock=utc_now,
+    )
+
+
+def build_api(settings: Settings, *, passed: Passed = unwatched) -> MmsHttpApi:
+    """The API's client, for all accounts."""
+    return MmsHttpApi(
+        api_url=settings.api_url,
+        credentials={account.name: account.credentials for account in accounts_of(settings, settings.accounts)},
+        user_agent=f"mms-worker/{worker_version()}",
+        ssl_context=trusting(settings.api_ca_file),
+        limits=TransportLimits(
+            # One bound: a call that may run has a connection, and so has a probe, so that nothing queues in the pool.
+            connections_max=settings.calls_max + 1,
+            connect_timeout_s=settings.connect_timeout_s,
+            read_timeout_s=settings.read_timeout_s,
+            keepalive_s=settings.api_keepalive_s,
+        ),
+        connections_ahead=min(settings.calls_max, CONNECTIONS_AHEAD_MAX),
+        make_body=bytes if passed is unwatched else partial(WatchedBody, passed=passed),
+    )
+
+
+def process_name() -> str:
+    """How this process is told from others."""
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
+def broker_address(settings: Settings) -> BrokerAddress:
+    """Where the broker is, and how this process is named there."""
+    return BrokerAddress(
+        url=settings.amqp_url.get_secret_value(),
+        name=f"mms-worker {process_name()}",
+        timeout_s=settings.publish_timeout_s,
+    )
+
+
+async def open_redis(settings: Settings, stack: AsyncExitStack) -> Redis:
+    """Connect to Redis; ``CannotStart`` says in a sentence why not. ``stack`` closes it."""
+    redis = redis_client(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
+    stack.push_async_callback(redis.aclose)
+    await require_redis(redis)
+    return redis
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """TLS as a client, always verified: against ``ca_file``, or the system's certificates."""
+    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
