@@ -118,6 +118,12 @@ class Found:
         ]
 
     @property
+    def doubts(self) -> Counter[str]:
+        """Why jobs are in doubt, and how many each time."""
+        firsts = ({one.why for one in self.events.get(job.name, ()) if one.end == IN_DOUBT} for job in self.jobs)
+        return Counter(why for whys in firsts for why in sorted(whys)[:1])
+
+    @property
     def ended_alone(self) -> list[str]:
         """Workers that ended otherwise than they should, and how."""
         return [f"{one.worker} {one.how}" for one in self.endings if not self._is_expected(one)]

@@ -53,6 +53,7 @@ def _books(found: Found) -> Table:
     rows = [
         ("published", len(found.jobs)),
         *((end.replace("_", " "), len(found.of_end(end))) for end in ENDS_SHOWN),
+        *((f"  {why}", count) for why, count in found.doubts.most_common()),
         ("lost", len(found.lost)),
         ("sent twice (recipients)", len(found.twice)),
         ("in doubt, and no fault explains it", len(found.unexplained)),
@@ -78,6 +79,7 @@ def as_json(found: Found, wrong: Sequence[str], *, seed: int, command: str) -> d
         "lost": len(found.lost),
         "sent_twice": len(found.twice),
         "unexplained": len(found.unexplained),
+        "doubts": found.doubts,
         "told_again": found.told_again,
         "worst_second": found.worst_second,
         "limit_per_s": found.limit_per_s,

@@ -157,6 +157,16 @@ def test_a_death_explains_calls_shortly_before_it(called_us: int | None, died_us
     assert bool(problems(replace(doubted(DIED), endings=(died,), accepted_us=accepted_us))) is not is_explained
 
 
+def test_doubts_are_counted_by_reason_and_a_job_once() -> None:
+    again = Told("in_doubt", "a", "z", AT_US)
+    found = doubted(DIED)
+    told = found.events["plain"]
+    assert replace(found, events={**found.events, "plain": (*told, again), "late": (again,)}).doubts == {
+        DIED: 1,
+        "z": 1,
+    }
+
+
 def test_workers_end_as_they_are_made_to() -> None:
     endings = (ending(SIGNALLED, is_meant=True), ending(STOPPED, is_meant=True))
     assert problems(replace(WELL, endings=endings)) == []

@@ -29,12 +29,13 @@ from worker.core.quarantine import CRASHES_MAX, died_over_it, is_suspect
 from worker.core.settlement import SUSPENDED_WAIT_S, RequeueReason
 from worker.core.steps import Passed, Step, unwatched
 from worker.flow.call_times import CallTimes
+from worker.flow.claimed import ClaimedJobs
 from worker.flow.held import HeldBytes
 from worker.flow.intake import Intake
-from worker.flow.lane import Batch, Lanes, ReadyJob
+from worker.flow.lane import Batch, Lanes
 from worker.flow.observations import Observer, SlotTaken, Suspected
 from worker.flow.pipeline import Pipeline
-from worker.flow.ports import Broker, JournalAway, Limiter, Monotonic
+from worker.flow.ports import Broker, Limiter, Monotonic
 from worker.flow.quarantine import Quarantine
 from worker.flow.silence import Silence, noticed_after_s
 from worker.flow.slots import Slot, SlotRow
@@ -44,8 +45,6 @@ from worker.flow.tasks import Tasks
 #: How often jobs that have waited here too long are looked for, and how soon they may come back.
 SWEEP_S = 5.0
 HELD_LONG_WAIT_S = 1.0
-#: A slot for which nothing could be claimed, since the journal does not answer, holds its call's place so long.
-JOURNAL_AWAY_WAIT_S = 0.25
 #: A claim older than this is not used any more: far less than what makes others take its worker for dead.
 CLAIM_GOOD_S = 2.0
 #: A suspect's turn lasts until its picture is here, or so long: a slow picture must not hold up the suspects behind it.
@@ -132,8 +131,6 @@ class AccountSender:
         self._jobs_per_call = 1.0
         self._room = asyncio.Semaphore(limits.calls_max)
         self._is_draining = False
-        #: What is claimed and has not left; while it waits for another slot, its claim is kept.
-        self._waiting_claimed: set[ReadyJob] = set()
         self._loops = Tasks(on_failure)
         self._jobs = Tasks(on_failure)
         self._intake = Intake(
@@ -144,6 +141,13 @@ class AccountSender:
             take=self._take,
             leaving_per_s=lambda: self._slots.pace_per_s * self._jobs_per_call,
             start=self._loops.start,
+        )
+        self._claimed = ClaimedJobs(
+            lanes=self._lanes,
+            pipeline=pipeline,
+            broker=broker,
+            dropped=self._intake.done_with,
+            settle=self._settle,
         )
         # Tasks that may be cancelled without leaving a settlement half done: those that wait for somebody's answer.
         self._abortable: set[asyncio.Task[Any]] = set()
@@ -189,7 +193,7 @@ class AccountSender:
         await self._loops.cancel()
         self._passed(Step.IN_DRAIN)
         await self._slots.give_back()
-        self._release_waiting()
+        self._claimed.release()
         await self._broker.pause(self.account)
 
     async def finish(self, limit_s: float) -> bool:
@@ -282,7 +286,7 @@ class AccountSender:
         slot = await self._slots.take(wanted=self._lanes.calls_waiting, lead_s=self._pipeline.lead_s)
         if slot is None:
             return False
-        batch = self._next_batch() if self._may_leave else None
+        batch = self._claimed.next_batch() if self._may_leave else None
         if batch is None:
             self._slots.put_back()
             return False
@@ -294,74 +298,29 @@ class AccountSender:
     def _may_leave(self) -> bool:
         return self._suspension.is_open and self._broker.can_publish and not self._is_draining
 
-    def _next_batch(self) -> Batch | None:
-        """The next jobs that are still ours."""
-        while (batch := self._lanes.take()) is not None:
-            if ours := self._still_ours(batch.jobs):
-                return batch if len(ours) == len(batch.jobs) else Batch(ours)
-        return None
-
-    def _still_ours(self, jobs: Sequence[ReadyJob]) -> tuple[ReadyJob, ...]:
-        """Without those that have been, or will be, handed out again, since their connection is gone.
-
-        Their claims are let go for whoever is handed them now: kept, they would look like calls that nobody ended.
-        """
-        ours = tuple(ready for ready in jobs if self._broker.is_ours(ready.delivery))
-        if gone := set(jobs) - set(ours):
-            self._intake.done_with(ready.delivery for ready in gone)
-            self._release(gone & self._waiting_claimed)
-        return ours
-
     # --- Leaving -----------------------------------------------------------------------------------------
 
     async def _leave(self, batch: Batch, slot: Slot) -> None:
         """Claim the jobs, wait for the slot's moment, and call; what does not leave waits again, with its claim."""
         asked_at_s = self._monotonic()
-        going = await self._claimed(batch)
+        going = await self._claimed.claimed(batch)
         if going and await self._slots.moment(slot) and self._monotonic() - asked_at_s <= CLAIM_GOOD_S:
-            ours = self._still_ours(going.jobs)
+            ours = self._claimed.still_ours(going.jobs)
             going = Batch(ours) if ours else None
         elif going:
-            self._lanes.put_first(going.jobs)
+            self._claimed.wait_again(going)
             going = None
         if going and not self._may_leave:
-            self._lanes.put_first(going.jobs)
+            self._claimed.wait_again(going)
             going = None
         if going:
             self._jobs_per_call += (len(going.jobs) - self._jobs_per_call) * NEWEST_CALL_WEIGHT
-            self._waiting_claimed.difference_update(going.jobs)
+            self._claimed.left(going.jobs)
             await self._call(going, slot)
         else:
             self._room.release()
             if self._is_draining:
-                self._release_waiting()
-
-    async def _claimed(self, batch: Batch | None) -> Batch | None:
-        """Those of the jobs, or of the next ones, that may be called for."""
-        while batch is not None:
-            claims = await self._pipeline.claim(batch.jobs)
-            if isinstance(claims, JournalAway):
-                # The journal may have heard it all the same.
-                self._waiting_claimed.update(batch.jobs)
-                self._lanes.put_first(batch.jobs)
-                await asyncio.sleep(JOURNAL_AWAY_WAIT_S)
-                return None
-            self._waiting_claimed.update(claims.going)
-            if claims.others:
-                self._settle(self._pipeline.settle(claims.others), [other.delivery for other in claims.others])
-            if claims.going:
-                return Batch(claims.going)
-            batch = self._next_batch()
-        return None
-
-    def _release_waiting(self) -> None:
-        """Let go of the claims of all jobs that wait: they will not leave from here."""
-        self._release(set(self._waiting_claimed))
-
-    def _release(self, claimed: set[ReadyJob]) -> None:
-        self._waiting_claimed -= claimed
-        if claimed:
-            self._pipeline.release(tuple(claimed))
+                self._claimed.release()
 
     # --- Calling -----------------------------------------------------------------------------------------
 
@@ -413,15 +372,15 @@ class AccountSender:
     async def _try(self) -> None:
         self._is_trial_well = True
         await self._room.acquire()
-        going = await self._claimed(self._next_batch())
+        going = await self._claimed.claimed(self._claimed.next_batch())
         slot = await self._slots.probe_slot() if going and not self._is_draining else None
         if going is None or slot is None:
             if going:
-                self._lanes.put_first(going.jobs)
+                self._claimed.wait_again(going)
                 self._is_trial_well = False
             self._room.release()
             return
-        self._waiting_claimed.difference_update(going.jobs)
+        self._claimed.left(going.jobs)
         self._is_trial_well = not is_ailing(await self._call(going, slot))
 
     async def _watch_silence(self) -> None:
@@ -506,7 +465,7 @@ class AccountSender:
 
     async def _put_back_received_before(self, before_s: float, reason: RequeueReason, wait_s: float) -> None:
         jobs = list(self._lanes.take_older_than(before_s))
-        ours = self._still_ours(jobs)
-        self._waiting_claimed.difference_update(ours)
+        ours = self._claimed.still_ours(jobs)
+        self._claimed.left(ours)
         if ours:
             self._settle(self._pipeline.put_back(ours, reason, wait_s), [ready.delivery for ready in ours])
