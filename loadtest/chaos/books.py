@@ -8,20 +8,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadtest.chaos.faults import Family, Kind
-from loadtest.chaos.jobs import ENDS, Job
+from loadtest.chaos.jobs import ENDS, Job, Sort
 
 SENT, IN_DOUBT, REFUSED, EXPIRED, DEAD = "sent", "in_doubt", "refused", "expired", "dead"
 ENDS_SHOWN = (SENT, REFUSED, EXPIRED, DEAD, IN_DOUBT)
 SIGNALLED, STOPPED, NOT_STARTED = "ended by signal 9", "ended with exit code 0", "ended with exit code 2"
 US = 1_000_000
+TWICE = 2
 #: After a fault of these is over, calls that it hit may still be found in doubt for so long: until the answer that does
-#: not come; and, where a worker died, until no call can be as old as its claims and their jobs have come round again.
-LATER_S_API, LATER_S_DEATH = 12.0, 75.0
+#: not come; and, where a worker died, until no call can be as old as its claims and their jobs have come round again,
+#: which they do when the account is not suspended.
+LATER_S_API, LATER_S_DEATH = 12.0, 180.0
 EARLIER_S = 1.0
 #: A call is in doubt for a worker's death when it was accepted so shortly before: what came of it is told at once,
 #: unless Redis or RabbitMQ is away at that moment.
 UNTOLD_S = 25.0
-#: A worker that is started while RabbitMQ or Redis is away gives up so soon.
+#: A worker that is started while RabbitMQ or Redis is away, or that is frozen while it starts, gives up so soon.
 START_S = 20.0
 BEGUN = "a worker had begun to call"
 #: How the worker begins the reason for which a job is in doubt, and which faults may be it. What is not named here is
@@ -99,8 +101,22 @@ class Found:
 
     @property
     def twice(self) -> list[str]:
-        """Recipients whom the API accepted more than once."""
-        return [number for number, moments in self.accepted_us.items() if len(moments) > 1]
+        """Recipients whom the API accepted more than once, and should not have."""
+        forgotten = set(self.forgotten)
+        return [number for number, moments in self.accepted_us.items() if len(moments) > 1 and number not in forgotten]
+
+    @property
+    def forgotten(self) -> list[str]:
+        """Recipients of jobs that were published twice, and whose id Redis forgot in between: no worker can know."""
+        emptied_us = [window.began_us for window in self.windows if window.kind is Kind.STORE_EMPTIED]
+        return [
+            number
+            for job in self.jobs
+            if job.sort is Sort.REPEATED
+            for number in job.to
+            if len(at_us := sorted(self.accepted_us.get(number, ()))) == TWICE
+            and any(at_us[0] < one <= at_us[1] for one in emptied_us)
+        ]
 
     @property
     def told_again(self) -> int:
@@ -150,7 +166,7 @@ class Found:
     def _is_expected(self, ending: Ending) -> bool:
         if ending.how == NOT_STARTED:
             return any(
-                window.kind.family in (Family.BROKER, Family.STORE)
+                (window.kind.family in (Family.BROKER, Family.STORE) or window.kind is Kind.FREEZE_ONE)
                 and window.began_us <= ending.gone_us <= window.ended_us + START_S * US
                 for window in self.windows
             )

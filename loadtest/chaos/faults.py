@@ -82,8 +82,8 @@ WARM_S, CALM_S = 8.0, 10.0
 GAP_S = (4.0, 16.0)
 #: So often a second fault of another part begins while one lasts.
 DOUBLE_CHANCE = 0.3
-#: A store that is emptied has forgotten which ids were used: nothing else may go wrong at that time, and no producer
-#: publishes twice. That these together send twice is known, and said in the README.
+#: A store that is emptied has forgotten which ids were used: nothing else goes wrong at that time, and no producer
+#: publishes twice. The copy of a job that waits even longer is sent again: the books count these by themselves.
 ALONE_S = 30.0
 MAY_FORGET = frozenset({Kind.STORE_EMPTIED})
 

@@ -148,7 +148,7 @@ def test_and_only_at_its_time(since_us: int) -> None:
         (AT_US - 60 * US, AT_US - 20 * US, False),  # it had been told long since
         (AT_US - 10 * US, AT_US - 20 * US, False),  # another one called, and lives
         (None, AT_US + 5 * US, False),
-        (None, AT_US - 80 * US, False),
+        (None, AT_US - 200 * US, False),
     ],
 )
 def test_a_death_explains_calls_shortly_before_it(called_us: int | None, died_us: int, *, is_explained: bool) -> None:
@@ -167,13 +167,33 @@ def test_doubts_are_counted_by_reason_and_a_job_once() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("sort", "accepted_us", "is_known"),
+    [
+        (Sort.REPEATED, (AT_US - US, AT_US + US), True),
+        (Sort.PLAIN, (AT_US - US, AT_US + US), False),
+        (Sort.REPEATED, (AT_US + US, AT_US + 2 * US), False),
+        (Sort.REPEATED, (AT_US - US, AT_US + US, AT_US + 2 * US), False),
+    ],
+)
+def test_only_a_flush_between_two_copies_excuses_a_second_message(
+    sort: Sort, accepted_us: tuple[int, ...], *, is_known: bool
+) -> None:
+    flushed = Window(Kind.STORE_EMPTIED, AT_US, AT_US)
+    one = job("plain", sort, "1")
+    found = replace(WELL, jobs=(one, *WELL.jobs[1:]), windows=(flushed,), accepted_us={"1": accepted_us})
+    assert bool(problems(found)) is not is_known
+    assert found.forgotten == (["1"] if is_known else [])
+
+
 def test_workers_end_as_they_are_made_to() -> None:
     endings = (ending(SIGNALLED, is_meant=True), ending(STOPPED, is_meant=True))
     assert problems(replace(WELL, endings=endings)) == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_expected"), [(Kind.BROKER_DOWN, True), (Kind.STORE_KILLED, True), (Kind.API_502, False)]
+    ("kind", "is_expected"),
+    [(Kind.BROKER_DOWN, True), (Kind.STORE_KILLED, True), (Kind.FREEZE_ONE, True), (Kind.API_502, False)],
 )
 def test_a_worker_may_not_start_while_what_it_needs_is_away(kind: Kind, *, is_expected: bool) -> None:
     found = replace(WELL, endings=(ending(NOT_STARTED, is_meant=False),))

@@ -365,10 +365,13 @@ class MemoryLimiter:
             self._tell(account)
         return trips
 
-    async def suspend(self, account: str, reason: str) -> None:
+    async def suspend(self, account: str, reason: str) -> bool:
         """Suspend or resume for all workers."""
+        if self.away is not None:
+            return False
         self._buckets[account] = suspend(self._buckets.get(account), reason, now_us=self._now_us())
         self._tell(account)
+        return True
 
     def on_news(self, account: str, listener: Callable[[], None]) -> None:
         """Have ``listener`` called when promised slots became worthless."""

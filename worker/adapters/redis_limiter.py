@@ -184,9 +184,9 @@ class RedisLimiter:
         answer = await self._ask(account, "fail", _proof(slots).row.slot_us(n), CHANNEL, account)
         return answer == [1]
 
-    async def suspend(self, account: str, reason: str) -> None:
+    async def suspend(self, account: str, reason: str) -> bool:
         """Suspend or resume for all workers; one that does not hear of it finds out by its own calls."""
-        await self._ask(account, "suspend", reason, CHANNEL, account)
+        return not isinstance(await self._ask(account, "suspend", reason, CHANNEL, account), LimiterAway)
 
     def on_news(self, account: str, listener: Callable[[], None]) -> None:
         """Have ``listener`` called when promised slots became worthless."""

@@ -78,21 +78,6 @@ class Requeued:
 Settlement = Finished | Requeued
 
 
-def tells_of_a_call(settlement: Settlement) -> bool:
-    """Whether the settlement carries what only this call could know.
-
-    If not, and the delivery has meanwhile gone back to its queue, it is best forgotten: the job will be handed out
-    again, and a copy would only double it.
-    """
-    match settlement:
-        case Finished(end):
-            return end in {End.SENT, End.REFUSED, End.IN_DOUBT}
-        case Requeued():
-            return False
-        case _:
-            assert_never(settlement)
-
-
 #: A throttled job whose answer named no time waits this long; by then the account's slots are closed anyway.
 THROTTLED_WAIT_S = 1.0
 #: What another delivery has the claim to is looked at again after this.

@@ -466,6 +466,7 @@ class AccountSender:
     async def _put_back_received_before(self, before_s: float, reason: RequeueReason, wait_s: float) -> None:
         jobs = list(self._lanes.take_older_than(before_s))
         ours = self._claimed.still_ours(jobs)
-        self._claimed.left(ours)
+        claimed = self._claimed.left(ours)
         if ours:
-            self._settle(self._pipeline.put_back(ours, reason, wait_s), [ready.delivery for ready in ours])
+            settling = self._pipeline.put_back(ours, reason, wait_s, claimed=claimed)
+            self._settle(settling, [ready.delivery for ready in ours])

@@ -79,9 +79,11 @@ class ClaimedJobs:
             self._release(gone & self._waiting)
         return ours
 
-    def left(self, jobs: Iterable[ReadyJob]) -> None:
-        """They leave now, or are settled: what becomes of their claims is no matter of waiting any more."""
-        self._waiting.difference_update(jobs)
+    def left(self, jobs: Iterable[ReadyJob]) -> frozenset[ReadyJob]:
+        """They leave now, or are settled, and do not wait any more. Returns those of them that are claimed."""
+        claimed = self._waiting.intersection(jobs)
+        self._waiting -= claimed
+        return frozenset(claimed)
 
     def wait_again(self, batch: Batch) -> None:
         """They did not leave, and are first the next time."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol, assert_never
@@ -283,14 +283,16 @@ class Pipeline:
         """Settle what may not be called for."""
         await self._settler.settle(settlings)
 
-    async def put_back(self, jobs: Iterable[ReadyJob], reason: RequeueReason, wait_s: float) -> None:
-        """Settle jobs that cannot leave from here now."""
+    async def put_back(
+        self, jobs: Iterable[ReadyJob], reason: RequeueReason, wait_s: float, *, claimed: Collection[ReadyJob]
+    ) -> None:
+        """Settle jobs that cannot leave from here now; of those that are not ``claimed`` the journal knows nothing."""
         await self._settler.settle(
             Settling(
                 ready.delivery,
                 ready.job,
                 put_back(ready.delivery, ready.job, reason, wait_s),
-                claim=ready.claim,
+                claim=ready.claim if ready in claimed else None,
             )
             for ready in jobs
         )

@@ -182,8 +182,11 @@ class Limiter(Protocol):
         True when that was one too many in a row: the account is suspended now, for all workers. Never fails.
         """
 
-    async def suspend(self, account: str, reason: str) -> None:
-        """No slots of ``account`` for any worker but for probes; ``reason`` "" ends that. Never fails."""
+    async def suspend(self, account: str, reason: str) -> bool:
+        """No slots of ``account`` for any worker but for probes; ``reason`` "" ends that.
+
+        False when the store does not answer: it may have been done all the same.
+        """
 
     def set_limit(self, account: str, limit_per_s: float) -> None:
         """Add an account, or change its limit (calls per second that the API allows) from the next question on."""

@@ -19,10 +19,10 @@ from typing import assert_never
 
 from worker.core.delivery import Delivery
 from worker.core.job import Job
-from worker.core.journal import RELEASED, Claim, Told
+from worker.core.journal import Claim, Told
 from worker.core.outcome import JobOutcome, RefusedJob, Sent
 from worker.core.retold import record_of
-from worker.core.settlement import Finished, Requeued, Settlement, duplicate, tells_of_a_call
+from worker.core.settlement import Finished, Requeued, Settlement, duplicate
 from worker.core.steps import Passed, Step, unwatched
 from worker.flow.late_answers import LateAnswer, LateAnswers
 from worker.flow.observations import JobFinished, JobRequeued, Observer
@@ -30,9 +30,8 @@ from worker.flow.ports import Broker, Journal, JournalAway, PublishFailed
 
 #: Between two tries to publish while the broker is away.
 PUBLISH_AGAIN_S = 0.2
-#: While the journal is away, an end is tried to be written so often and at this distance.
-RECORD_TRIES_MAX = 20
-RECORD_AGAIN_S = 0.1
+#: While the journal is away, an end is tried to be written at this distance, twice as long each time.
+RECORD_AGAIN_S_MIN, RECORD_AGAIN_S_MAX = 0.1, 1.0
 #: So many are settled in one turn of the event loop: about 4 ms.
 TOGETHER_MAX = 64
 
@@ -134,10 +133,10 @@ class Settler:
         return [settling for settling in settlings if not settling.is_told]
 
     async def _record(self, settlings: Sequence[Settling]) -> list[LateAnswer]:
-        """Write the ends into the journal. Those of one account; while it is away, not for long: to tell comes first.
+        """Write the ends into the journal, those of one account; while it is away, that is waited for.
 
-        What could not be written is known to the journal once it is told (``_acknowledge``). Returns the answers that
-        came after somebody else had decided.
+        Nothing is told before: should this worker die, the journal would know of a call and not of its end, and the
+        job would be in doubt after it was told as sent. Returns the answers that came after somebody else had decided.
         """
         unrecorded = [
             (settling, settling.claim) for settling in settlings if settling.claim and not settling.is_recorded
@@ -149,14 +148,12 @@ class Settler:
             for settling, claim in unrecorded
         ]
         was_asked_once = True
-        for _ in range(RECORD_TRIES_MAX):
-            answer = await self._journal.conclude(unrecorded[0][0].delivery.account, outcomes)
-            if not isinstance(answer, JournalAway):
-                break
+        again_s = RECORD_AGAIN_S_MIN
+        account = unrecorded[0][0].delivery.account
+        while isinstance(answer := await self._journal.conclude(account, outcomes), JournalAway):
             was_asked_once = False
-            await asyncio.sleep(RECORD_AGAIN_S)
-        else:
-            return []
+            await asyncio.sleep(again_s)
+            again_s = min(again_s * 2, RECORD_AGAIN_S_MAX)
         self._passed(Step.AFTER_OUTCOME)
         late = []
         for (settling, claim), is_ours in zip(unrecorded, answer, strict=True):
@@ -195,17 +192,16 @@ class Settler:
         await self._acknowledge(settling)
 
     def _is_worth_telling(self, settling: Settling) -> bool:
-        # What the journal knows, whoever is handed the job next will tell.
-        is_known_here_alone = tells_of_a_call(settling.settlement) and not settling.is_recorded
-        return is_known_here_alone or self._broker.is_ours(settling.delivery)
+        # The journal knows what came of a call: whoever is handed the job next tells it.
+        return self._broker.is_ours(settling.delivery)
 
     async def _acknowledge(self, settling: Settling) -> None:
         settlement, claim = settling.settlement, settling.claim
         self._passed(Step.BETWEEN_COPY_AND_ACK if isinstance(settlement, Requeued) else Step.BEFORE_ACK)
         await self._broker.ack(settling.delivery)
-        if claim is not None and not (isinstance(settlement, Requeued) and settling.is_recorded):
-            end = RELEASED if isinstance(settlement, Requeued) else settlement.end.value
-            self._journal.tell(settling.delivery.account, [Told(claim.job_id, claim.token, claim.fingerprint, end)])
+        if claim is not None and isinstance(settlement, Finished):
+            end = Told(claim.job_id, claim.token, claim.fingerprint, settlement.end.value)
+            self._journal.tell(settling.delivery.account, [end])
         match settlement:
             case Finished():
                 self._observe(self._finished(settling, settlement))

@@ -27,6 +27,8 @@ from worker.flow.slots import SlotRow
 PROBE_S_MIN, PROBE_S_MAX = 15.0, 60.0
 #: For the worker that found the API ailing; the longest wait is that between probes that are not answered well.
 AILING_PROBE_S_MIN, AILING_PROBE_S_MAX = 2.0, 4.0
+#: For the others: one worker's probes are enough, as long as it lives.
+AILING_ELSEWHERE_PROBE_S = 20.0
 #: A call that goes first and fails may leave its job in doubt: some soon, since most outages are short, then few.
 TRIALS_SOON, TRIAL_S_MAX_SOON, TRIAL_S_MAX = 6, 8.0, 300.0
 ELSEWHERE = "another worker's call was refused"
@@ -39,6 +41,8 @@ class Probed(enum.Enum):
     ILL = enum.auto()
     CALL_FAILED = enum.auto()
     """The account answered, and the call that went first failed."""
+    NOT_TOLD = enum.auto()
+    """It is well, and the store could not be told: it goes on giving no slots."""
 
 
 class Suspension:
@@ -56,6 +60,7 @@ class Suspension:
         self._opened = asyncio.Event()
         self._opened.set()
         self._is_own = False
+        self._probe_at_s = 0.0
         self._look_now = asyncio.Event()
         self._probe_now = False
 
@@ -70,8 +75,13 @@ class Suspension:
 
     def begin(self, because: SuspendedBecause, description: str, *, is_own: bool) -> bool:
         """Take note; False when it was suspended already, else ``end`` has to be awaited. ``is_own``: our call was."""
-        self._is_own = is_own or (self._is_own and self._because is not None)
+        was_own = self._is_own and self._because is not None
+        self._is_own = is_own or was_own
         if self._because is not None:
+            if is_own and not was_own:
+                # The limiter's word was quicker than the answer to our own call: nobody else probes soon.
+                self._probe_at_s = min(self._probe_at_s, self._now_s() + self._first_wait_s())
+                self._look_now.set()
             return False
         self._because = because
         self._opened.clear()
@@ -103,10 +113,11 @@ class Suspension:
     def _first_wait_s(self) -> float:
         if self._because is not SuspendedBecause.API:
             return PROBE_S_MIN
-        # One worker's probes are enough, as long as it lives.
-        return AILING_PROBE_S_MIN if self._is_own else PROBE_S_MAX
+        return AILING_PROBE_S_MIN if self._is_own else AILING_ELSEWHERE_PROBE_S
 
     def _longest_wait_s(self, found: Probed, calls_failed: int) -> float:
+        if found is Probed.NOT_TOLD:
+            return AILING_PROBE_S_MIN
         if found is Probed.CALL_FAILED:
             return TRIAL_S_MAX_SOON if calls_failed <= TRIALS_SOON else TRIAL_S_MAX
         is_harmless = self._because is SuspendedBecause.API and self._is_own
@@ -114,9 +125,10 @@ class Suspension:
 
     async def _found_within(self, wait_s: float, try_one_call: Callable[[], Awaitable[bool]] | None) -> Probed:
         """Wait for news or for the probe's time, and find out."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                while not self._probe_now:
+        self._probe_at_s = self._now_s() + wait_s
+        while not self._probe_now and (left_s := self._probe_at_s - self._now_s()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
                     await self._look_now.wait()
                     self._look_now.clear()
                     if not self._probe_now and not self._is_own and not await self._slots.is_suspended():
@@ -126,8 +138,11 @@ class Suspension:
             return Probed.ILL
         if try_one_call is not None and not await try_one_call():
             return Probed.CALL_FAILED
-        await self._limiter.suspend(self._account, "")
-        return Probed.WELL
+        return Probed.WELL if await self._limiter.suspend(self._account, "") else Probed.NOT_TOLD
+
+    @staticmethod
+    def _now_s() -> float:
+        return asyncio.get_running_loop().time()
 
     async def _is_answered_well(self) -> bool:
         slot = await self._slots.probe_slot()

@@ -36,7 +36,6 @@ from worker.core.settlement import (
     hold_in_doubt,
     put_back,
     reject,
-    tells_of_a_call,
 )
 
 NOW = Moment(at=datetime(2026, 11, 22, 3, 4, 5, 678000, tzinfo=UTC), chance=0.0)
@@ -211,21 +210,6 @@ def test_what_the_broker_wrote_is_stripped_and_what_the_producer_wrote_is_kept()
     assert "x-death" not in letter.headers
     assert "x-delivery-count" not in letter.headers
     assert letter.headers["traceparent"] == "00-1-2-01"
-
-
-@pytest.mark.parametrize(
-    ("outcome", "tells"),
-    [
-        (Sent(((A, "m1"),), ()), True),
-        (RefusedJob("X", "", ()), True),
-        (InDoubt("reset"), True),
-        (Throttled(None), False),
-        (NotSent("refused"), False),
-        (Suspended(SuspendedBecause.CREDIT, ""), False),
-    ],
-)
-def test_what_only_the_call_could_know_must_be_told(outcome: JobOutcome, *, tells: bool) -> None:
-    assert tells_of_a_call(settled(outcome)) is tells
 
 
 def test_headers_that_route_are_not_carried() -> None:

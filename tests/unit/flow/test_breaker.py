@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
 from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow.observations import AccountResumed, AccountSuspended, CallFinished, Operation
 from worker.flow.silence import NOTICED_S_MAX, NOTICED_S_MIN, NOTICED_S_UNKNOWN, Silence, noticed_after_s
+from worker.flow.suspension import ELSEWHERE
 
 WELL = Answer(200, b'{"meta":{"status":"SUCCESS"},"data":{"mms_balance":"12"}}')
 READ_TIMEOUT_S = 30.0
@@ -205,3 +207,72 @@ def test_silence_is_since_the_last_answer_or_since_the_oldest_call_that_waits() 
 )
 def test_how_long_a_silence_must_last_depends_on_the_usual_answers(usual_s: float, after_s: float) -> None:
     assert noticed_after_s(usual_s) == after_s
+
+
+async def back_after_s(stage: Stage, api: Api) -> float:
+    """How long after the end of an outage of 5 s twenty calls have been accepted: more than the one that goes first."""
+    loop = asyncio.get_running_loop()
+    for n in range(500):
+        stage.server.publish_job("acme", job_body(f"j{n}"))
+    await asyncio.sleep(10)
+    api.fall_ill(stage)
+    await asyncio.sleep(5)
+    api.recover(stage)
+    ended_s = loop.time()
+    count = len(api.sends) + 20
+    await stage.until(lambda: len(api.sends) >= count, limit_s=300)
+    return loop.time() - ended_s
+
+
+def test_who_hears_of_its_own_suspension_from_the_limiter_first_probes_soon_all_the_same() -> None:
+    async def story() -> None:
+        api = Api(bad_gateway, answers_probes=False)
+        async with Stage(answer=api.answer, limit_per_s=15) as stage:
+            limiter, failed = stage.limiter, stage.limiter.failed
+
+            async def answered_late(*call: Any) -> bool:
+                is_suspended = await failed(*call)
+                await asyncio.sleep(0.5)
+                return is_suspended
+
+            limiter.failed = answered_late  # type: ignore[method-assign, assignment]
+            assert await back_after_s(stage, api) < 8
+            assert stage.observed(AccountSuspended)[0].description == ELSEWHERE
+
+    run_virtual(story())
+
+
+def test_a_resumption_that_the_store_did_not_hear_is_told_again() -> None:
+    async def story() -> None:
+        api = Api(bad_gateway, answers_probes=False)
+        async with Stage(answer=api.answer, limit_per_s=15) as stage:
+            limiter, suspend = stage.limiter, stage.limiter.suspend
+            lost: list[str] = []
+
+            async def heard_late(account: str, reason: str) -> bool:
+                if not reason and len(lost) < 2:
+                    lost.append(account)
+                    return False
+                return await suspend(account, reason)
+
+            limiter.suspend = heard_late  # type: ignore[method-assign]
+            assert await back_after_s(stage, api) < 15
+            assert len(lost) == 2
+
+    run_virtual(story())
+
+
+def test_the_others_probe_too_when_the_one_who_found_it_is_gone() -> None:
+    async def story() -> None:
+        api = Api(bad_gateway, answers_probes=False)
+        async with Stage(answer=api.answer, limit_per_s=15) as stage:
+            await asyncio.sleep(2)
+            await stage.limiter.suspend("acme", "api")  # by a worker that dies at once
+            for n in range(50):
+                stage.server.publish_job("acme", job_body(f"j{n}"))
+            stage.api.account_reply = WELL
+            began_s = asyncio.get_running_loop().time()
+            await stage.until(lambda: bool(api.sends), limit_s=120)
+            assert api.sends[0] - began_s < 25
+
+    run_virtual(story())

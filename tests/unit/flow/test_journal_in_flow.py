@@ -123,7 +123,7 @@ def test_while_the_journal_is_away_nothing_is_sent_and_nothing_lost() -> None:
     run_virtual(story())
 
 
-def test_an_end_is_told_also_when_it_cannot_be_written_and_known_once_the_journal_is_back() -> None:
+def test_an_end_is_told_once_it_is_written() -> None:
     async def story() -> None:
         async def answer_and_lose_the_journal(call: SeenCall) -> Reply:
             stage.journal.away_because = "gone"
@@ -131,12 +131,37 @@ def test_an_end_is_told_also_when_it_cannot_be_written_and_known_once_the_journa
 
         async with Stage(answer=answer_and_lose_the_journal) as stage:
             stage.server.publish_job("acme", job_body())
-            await stage.until(lambda: len(stage.events()) == 1, limit_s=10)
+            await asyncio.sleep(60)
+            assert stage.events() == []
             stage.journal.away_because = None
+            await stage.until(lambda: len(stage.events()) == 1, limit_s=2)
             stage.server.publish_job("acme", job_body())
             await asyncio.sleep(600)
             assert len(stage.api.calls) == 1
             assert stage.ends() == [("job-1", "mms.job.sent")]
+
+    run_virtual(story())
+
+
+def test_a_worker_that_dies_while_its_end_cannot_be_written_has_told_nothing() -> None:
+    """Else the job, of whose call the journal knows and of whose end it does not, would have two ends."""
+
+    async def story() -> None:
+        async def answer_and_lose_the_journal(call: SeenCall) -> Reply:
+            first.journal.away_because = "gone"
+            return accept(call)
+
+        async with Stage(answer=answer_and_lose_the_journal) as first:
+            first.server.publish_job("acme", job_body())
+            await asyncio.sleep(10)
+            await leave(first)
+            await first.sender._jobs.cancel()
+            first.journal.away_because = None
+            async with Stage(beside=first) as second:
+                second.server.publish_job("acme", job_body())  # its producer had no confirm
+                await asyncio.sleep(CALL_S_MAX + 60)
+                assert {kind for _, kind in second.ends()} == {"mms.job.in_doubt"}
+                assert second.api.calls == []
 
     run_virtual(story())
 
