@@ -11,6 +11,7 @@ from worker.core.journal import (
     Doubts,
     HeldCopy,
     Record,
+    Remembered,
     Resolution,
     Resolved,
     State,
@@ -72,7 +73,7 @@ class MemoryJournal:
             return JournalAway(self.away_because)
         return [self._resolve(account, one) for one in resolutions]
 
-    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Record | None] | JournalAway:
+    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Remembered] | JournalAway:
         """What is remembered of jobs that are held in doubt."""
         if self.away_because:
             return JournalAway(self.away_because)
@@ -80,7 +81,10 @@ class MemoryJournal:
         for one, record in zip(copies, records, strict=True):
             if record is None and one.since_us is not None:
                 self.in_doubt.setdefault((account, one.job_id), one.since_us)
-        return records
+        return [
+            Remembered(record, self.in_doubt.get((account, one.job_id)))
+            for one, record in zip(copies, records, strict=True)
+        ]
 
     async def doubts(self, accounts: Iterable[str]) -> dict[str, Doubts] | JournalAway:
         """How many jobs of each account are in doubt, and since when."""
@@ -124,6 +128,7 @@ class MemoryJournal:
         )
         if is_done:
             self._keep(account, one.job_id, record)
+        if is_done or record.fingerprint == one.fingerprint:
             self.in_doubt.pop((account, one.job_id), None)
         return Resolved(is_done, record)
 

@@ -10,7 +10,7 @@
 --           'resolve' ttl_s call_us_max, then for each job: fingerprint end grounds job_id
 --           'recall', then for each job: since_us ('' where it is not held) job_id
 -- Returns   claim: {now_us, verdict, record, verdict, record, …}; conclude: {1 or 0, …}; tell: {};
---           resolve: {1 or 0, record, 1 or 0, record, …}; recall: {record or '', …}
+--           resolve: {1 or 0, record, 1 or 0, record, …}; recall: {record or '', in doubt since (us) or '', …}
 
 -- core/journal.py
 local CLOCKS_APART_US_MAX, FORGOTTEN_US_MAX = 60000000, 3600000000
@@ -178,8 +178,9 @@ function commands.resolve()
       text = ending == 'released' and string.format('O|%s|%.0f', print, now_us)
         or 'R|' .. print .. '|' .. ending .. '|' .. grounds
       redis.call('SET', KEYS[n], text, 'EX', ARGV[2])
-      redis.call('ZREM', KEYS[2], job_id)
     end
+    -- Also where it had an end before: it is in doubt no more.
+    if is_done or record.print == print then redis.call('ZREM', KEYS[2], job_id) end
     answer[#answer + 1] = is_done and 1 or 0
     answer[#answer + 1] = text
   end
@@ -195,6 +196,7 @@ function commands.recall()
     -- Forgotten, and held all the same: it is in doubt, and counted again.
     if not text and since_us ~= '' then redis.call('ZADD', KEYS[2], 'NX', since_us, job_id) end
     answer[#answer + 1] = text or ''
+    answer[#answer + 1] = redis.call('ZSCORE', KEYS[2], job_id) or ''
   end
   return answer
 end

@@ -24,7 +24,19 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from worker.adapters.redis_connection import REDIS_FAILURES, words_for
-from worker.core.journal import Claim, Doubts, HeldCopy, Record, Resolution, Resolved, Told, Verdict, read, written
+from worker.core.journal import (
+    Claim,
+    Doubts,
+    HeldCopy,
+    Record,
+    Remembered,
+    Resolution,
+    Resolved,
+    Told,
+    Verdict,
+    read,
+    written,
+)
 from worker.flow.observations import JournalAnswered, Observer
 from worker.flow.ports import Claimed, JournalAway, Monotonic
 from worker.flow.tasks import Tasks
@@ -51,7 +63,7 @@ class _Command(enum.StrEnum):
 
 
 #: So many values the script answers for each job.
-_WIDTHS = {_Command.CLAIM: 2, _Command.CONCLUDE: 1, _Command.TELL: 0, _Command.RESOLVE: 2, _Command.RECALL: 1}
+_WIDTHS = {_Command.CLAIM: 2, _Command.CONCLUDE: 1, _Command.TELL: 0, _Command.RESOLVE: 2, _Command.RECALL: 2}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +161,7 @@ class RedisJournal:
             for is_done, text in zip(answer[::2], answer[1::2], strict=True)
         ]
 
-    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Record | None] | JournalAway:
+    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Remembered] | JournalAway:
         """What is remembered of jobs that are held in doubt; the answers are in the same order."""
         details: list[Any] = []
         for one in copies:
@@ -157,7 +169,12 @@ class RedisJournal:
         answer = await self._ask(_Command.RECALL, account, [one.job_id for one in copies], details)
         if isinstance(answer, JournalAway):
             return answer
-        return [read(text.decode(errors="replace")) if text else None for text in answer]
+        return [
+            Remembered(
+                read(text.decode(errors="replace")) if text else None, int(float(since_us)) if since_us else None
+            )
+            for text, since_us in zip(answer[::2], answer[1::2], strict=True)
+        ]
 
     async def doubts(self, accounts: Iterable[str]) -> dict[str, Doubts] | JournalAway:
         """How many jobs of each account are in doubt, and since when."""

@@ -12,7 +12,7 @@ from typing import Any
 OUR_HEADERS = "x-mms-"
 #: Attempts that the job has used up so far; ours, carried from copy to copy.
 ATTEMPTS_HEADER = "x-mms-attempts"
-REQUEUED_FOR_HEADER = "x-mms-requeued-for"
+WAS_IN_HAND_HEADER = "x-mms-was-in-hand"
 #: The broker's count of how often a message came back without an ack, since it was published.
 COMEBACKS_HEADER = "x-delivery-count"
 #: How often a job was taken out of ``mms.dead`` to be tried again, and how often it was resolved when in doubt.
@@ -73,10 +73,9 @@ class Delivery:
         return count_in(self.headers, COMEBACKS_HEADER)
 
     @property
-    def requeued_for(self) -> str | None:
-        """Why it was put back last; None when it comes from a producer."""
-        value = self.headers.get(REQUEUED_FOR_HEADER)
-        return value if isinstance(value, str) else None
+    def was_in_hand(self) -> bool:
+        """Whether somebody may have had the job in hand before, this message of it or the one that it is a copy of."""
+        return self.redelivered or self.headers.get(WAS_IN_HAND_HEADER) is True
 
 
 @dataclass(frozen=True, slots=True)

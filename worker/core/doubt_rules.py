@@ -16,7 +16,7 @@ from datetime import datetime
 
 from worker.core.events import ResolvedBy
 from worker.core.held_jobs import HeldJob
-from worker.core.journal import GIVEN_UP, IN_DOUBT, MICRO, RELEASED, SENT, Record, State
+from worker.core.journal import GIVEN_UP, IN_DOUBT, MICRO, RELEASED, SENT, Record, Remembered, State
 from worker.core.resolution import Grounds
 
 #: Whoever released a job publishes its copy within seconds.
@@ -53,9 +53,9 @@ class Wish:
     grounds: Grounds
 
 
-def wish_for(held: HeldJob, record: Record | None, deadline: Deadline, at: datetime) -> Wish | None:
-    """What is to become of ``held`` now; None: it stays. ``record``: the journal's under its id."""
-    match record:
+def wish_for(held: HeldJob, remembered: Remembered, deadline: Deadline, at: datetime) -> Wish | None:
+    """What is to become of ``held`` now; None: it stays. ``remembered``: by the journal under its id."""
+    match remembered.record:
         case Record(State.RESOLVED, end=end):
             return Wish(SENT if end == SENT else GIVEN_UP, Grounds(ResolvedBy.RULE, f"the journal has it as {end}"))
         case Record(State.TOLD, end=end) if end in _ENDS_AFTER_RELEASE:
@@ -67,13 +67,17 @@ def wish_for(held: HeldJob, record: Record | None, deadline: Deadline, at: datet
         case Record(State.ENDED | State.TOLD, end=end) if end != IN_DOUBT:
             return None
         case _:
-            return _by_rule(held, record, deadline, at)
+            return _by_rule(held, remembered, deadline, at)
 
 
-def _by_rule(held: HeldJob, record: Record | None, deadline: Deadline, at: datetime) -> Wish | None:
-    since_s = held.since.timestamp() if held.since else None
-    if since_s is None or not deadline.is_over(since_s, at.timestamp()):
+def _by_rule(held: HeldJob, remembered: Remembered, deadline: Deadline, at: datetime) -> Wish | None:
+    if held.since is None:
         return None
+    # A copy may be left over from a doubt that was resolved: it is in doubt again since then, and not since the first.
+    since_s = max(held.since.timestamp(), (remembered.doubt_since_us or 0) / MICRO)
+    if not deadline.is_over(since_s, at.timestamp()):
+        return None
+    record = remembered.record
     is_known = record is not None and record.state is not State.UNREADABLE
     if deadline.rule is DoubtRule.RESEND and not is_known:
         return None

@@ -155,6 +155,14 @@ class HeldCopy:
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the store has of a job; ``doubt_since_us``: since when it is in doubt, if it is."""
+
+    record: Record | None
+    doubt_since_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """What a resolution came to: whether it was this one that decided, and the job's record as it is now."""
 

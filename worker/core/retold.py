@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 
-from worker.core.delivery import Delivery
+from worker.core.delivery import Delivery, Publication
 from worker.core.job import Job
-from worker.core.journal import UNREADABLE, Record, difference, ended, fingerprint, released
+from worker.core.journal import UNREADABLE, Record, State, difference, ended, fingerprint, released
 from worker.core.outcome import InDoubt, JobOutcome, RefusedJob, Sent
+from worker.core.resolution import SETTLED_AS, read, resolved_event
 from worker.core.settlement import (
     End,
     Finished,
@@ -34,6 +35,27 @@ def record_of(settlement: Settlement, outcome: JobOutcome | None, job_fingerprin
             return released(job_fingerprint)
         case Finished(end, why=why):
             return ended(job_fingerprint, end.value, _details(outcome, why))
+
+
+def resolution_again(record: Record, delivery: Delivery, job: Job, *, now: Moment) -> tuple[Publication, ...]:
+    """What was decided about the job while it was in doubt; nothing when that is known to be told.
+
+    Nobody else may be there to tell it: the job was resolved before it was held.
+    """
+    grounds = read(record.details) if record.state is State.RESOLVED and record.details else None
+    if grounds is None or record.end not in SETTLED_AS:
+        return ()
+    event = resolved_event(
+        grounds,
+        SETTLED_AS[record.end],
+        account=delivery.account,
+        job_id=job.id,
+        reference=job.reference,
+        attempt=delivery.attempts + 1,
+        at=now.at,
+        number=delivery.resolutions + 1,
+    )
+    return (event,)
 
 
 def told_again(record: Record, delivery: Delivery, job: Job, *, attempts_max: int, now: Moment) -> Finished:

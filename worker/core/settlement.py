@@ -196,9 +196,9 @@ def expire(delivery: Delivery, job: Job, *, now: Moment) -> Finished:
     return _finished(End.EXPIRED, EventType.EXPIRED, delivery, job, attempt=delivery.attempts, now=now, more=more)
 
 
-def duplicate(job_id: str | None) -> Finished:
-    """Its end is told elsewhere: there is nothing to say."""
-    return Finished(End.DUPLICATE, (), job_id)
+def duplicate(job_id: str | None, untold: tuple[Publication, ...] = ()) -> Finished:
+    """Its end is told elsewhere: there is nothing to say, but for what may be ``untold``."""
+    return Finished(End.DUPLICATE, untold, job_id)
 
 
 def has_expired(job: Job, at: datetime) -> bool:
@@ -233,11 +233,15 @@ def hold_in_doubt(delivery: Delivery, job: Job, why: str, *, now: Moment) -> Fin
 def _requeued(
     delivery: Delivery, job: Job | None, reason: RequeueReason, delay_s: int, *, attempts: int, why: str | None = None
 ) -> Requeued:
+    ours: dict[str, object] = {"attempts": attempts, "requeued_for": reason.value}
+    # To the broker the copy is new. But somebody may have called for the job, and who has the claim may do so now.
+    if delivery.was_in_hand or reason is RequeueReason.CLAIMED:
+        ours["was_in_hand"] = True
     copy = Publication(
         exchange=retry_queue(delay_s),
         routing_key=routing_key(delivery.account, delivery.lane),
         body=delivery.body,
-        headers=carried_headers(delivery, attempts=attempts, requeued_for=reason.value),
+        headers=carried_headers(delivery, **ours),
         published_at=delivery.published_at,
     )
     return Requeued(reason, delay_s, (copy,), job.id if job else None, why)

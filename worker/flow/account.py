@@ -115,7 +115,6 @@ class AccountSender:
         self._lanes = Lanes(recipients_max=limits.recipients_max)
         self._slots = SlotRow(
             account=account,
-            calls_max=limits.calls_max,
             limiter=limiter,
             monotonic=monotonic,
             observe=observe,
@@ -187,6 +186,8 @@ class AccountSender:
         self._is_draining = True
         self._intake.close()
         self._loops.cancel_all()
+        # At once: whoever stops may be told to hurry, and claims that stay would look like calls that nobody ended.
+        self._claimed.release()
 
     async def withdraw(self) -> None:
         """After ``stop``: give back the slots, and tell the broker to send no more."""
@@ -303,24 +304,29 @@ class AccountSender:
     async def _leave(self, batch: Batch, slot: Slot) -> None:
         """Claim the jobs, wait for the slot's moment, and call; what does not leave waits again, with its claim."""
         asked_at_s = self._monotonic()
-        going = await self._claimed.claimed(batch)
-        if going and await self._slots.moment(slot) and self._monotonic() - asked_at_s <= CLAIM_GOOD_S:
-            ours = self._claimed.still_ours(going.jobs)
-            going = Batch(ours) if ours else None
-        elif going:
-            self._claimed.wait_again(going)
-            going = None
-        if going and not self._may_leave:
-            self._claimed.wait_again(going)
-            going = None
-        if going:
+        claimed = await self._claimed.claimed(batch)
+        is_on_time = claimed is not None and await self._slots.moment(slot)
+        if going := self._going(claimed, asked_at_s, may_leave=is_on_time and self._may_leave):
             self._jobs_per_call += (len(going.jobs) - self._jobs_per_call) * NEWEST_CALL_WEIGHT
-            self._claimed.left(going.jobs)
             await self._call(going, slot)
-        else:
+
+    def _going(self, claimed: Batch | None, asked_at_s: float, *, may_leave: bool) -> Batch | None:
+        """What of the claimed jobs leaves at this very moment; with nothing, the call's place is free again.
+
+        Nothing may be awaited from here to the call: whatever is looked at here would not be true any more.
+        """
+        going: Batch | None = None
+        if claimed is not None and may_leave and self._monotonic() - asked_at_s <= CLAIM_GOOD_S:
+            ours = self._claimed.still_ours(claimed.jobs)
+            self._claimed.left(ours)
+            going = Batch(ours) if ours else None
+        elif claimed is not None:
+            self._claimed.wait_again(claimed)
+        if going is None:
             self._room.release()
             if self._is_draining:
                 self._claimed.release()
+        return going
 
     # --- Calling -----------------------------------------------------------------------------------------
 
@@ -371,17 +377,19 @@ class AccountSender:
 
     async def _try(self) -> None:
         self._is_trial_well = True
-        await self._room.acquire()
-        going = await self._claimed.claimed(self._claimed.next_batch())
-        slot = await self._slots.probe_slot() if going and not self._is_draining else None
-        if going is None or slot is None:
-            if going:
-                self._claimed.wait_again(going)
-                self._is_trial_well = False
-            self._room.release()
+        if not self._lanes:
             return
-        self._claimed.left(going.jobs)
-        self._is_trial_well = not is_ailing(await self._call(going, slot))
+        await self._room.acquire()
+        # The slot first: it may be long in coming, and a claim is good for a moment only.
+        slot = await self._slots.probe_slot()
+        asked_at_s = self._monotonic()
+        claimed = None if self._is_draining else await self._claimed.claimed(self._claimed.next_batch())
+        may_leave = self._broker.can_publish and not self._is_draining
+        going = self._going(claimed, asked_at_s, may_leave=may_leave)
+        if slot is not None and going is not None:
+            self._is_trial_well = not is_ailing(await self._call(going, slot))
+        elif claimed is not None:
+            self._is_trial_well = False
 
     async def _watch_silence(self) -> None:
         """Close the account before the read timeout does: what is called for while the API is silent is in doubt."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from worker.core.delivery import Delivery
 from worker.core.job import Job, Rejected
 from worker.core.journal import RELEASED, Claim, Told, Verdict, claim_of
-from worker.core.retold import same_id_reason, told_again
+from worker.core.retold import resolution_again, same_id_reason, told_again
 from worker.core.settlement import CLAIMED_WAIT_S, Moment, RequeueReason, duplicate, put_back, reject
 from worker.flow.lane import ReadyJob
 from worker.flow.observations import DuplicateSource, DuplicateSuppressed, Observer
@@ -69,8 +69,7 @@ class Claimant:
         return claim_of(
             job,
             token=f"{self._process}-{next(self._numbers)}",
-            # A copy that was made because another delivery had the claim may have been called for, too.
-            redelivered=delivery.redelivered or delivery.requeued_for == RequeueReason.CLAIMED,
+            redelivered=delivery.was_in_hand,
             published_at=delivery.published_at,
         )
 
@@ -116,7 +115,8 @@ class Claimant:
             case Verdict.TOLD:
                 source = DuplicateSource.REDELIVERY if delivery.redelivered else DuplicateSource.PUBLISH
                 self._observe(DuplicateSuppressed(delivery.account, source))
-                return Settling(delivery, job, duplicate(job.id))
+                untold = resolution_again(claimed.record, delivery, job, now=self._now())
+                return Settling(delivery, job, duplicate(job.id, untold))
             case Verdict.DIFFERS:
                 rejected = Rejected((same_id_reason(job, claimed.record),), job.id, job.reference)
                 return Settling(delivery, None, reject(delivery, rejected, now=self._now()))

@@ -30,7 +30,7 @@ class DoubtReports:
         records = await self._journal.recall(account, [HeldCopy(job_id, None)])
         if isinstance(records, JournalAway):
             return records
-        record = records[0]
+        record = records[0].record
         if record is None or record.state not in {State.ENDED, State.TOLD} or record.end != IN_DOUBT:
             return False
         message_ids = ", ".join(message_id for _, message_id in reported)

@@ -16,7 +16,7 @@ from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
 from worker.core.delivery import Delivery, Publication
 from worker.core.held_jobs import HeldMessage
-from worker.core.journal import Claim, Doubts, HeldCopy, Record, Resolution, Resolved, Told, Verdict
+from worker.core.journal import Claim, Doubts, HeldCopy, Record, Remembered, Resolution, Resolved, Told, Verdict
 from worker.core.outcome import Reply
 from worker.core.picture import Picture
 
@@ -237,7 +237,7 @@ class Journal(Protocol):
         Asked again after an answer that was lost, one that was carried out is found by the record that comes back.
         """
 
-    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Record | None] | JournalAway:
+    async def recall(self, account: str, copies: Sequence[HeldCopy]) -> list[Remembered] | JournalAway:
         """What is remembered of jobs held in doubt, in the same order. Held and forgotten, it counts as in doubt."""
 
     async def doubts(self, accounts: Iterable[str]) -> dict[str, Doubts] | JournalAway:

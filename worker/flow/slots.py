@@ -17,6 +17,8 @@ AWAY_WAIT_S = 0.25
 #: is not made up for: its call would take the place of the next one. Where many slots lie within the guard, one that
 #: was missed by more than the guard: calls that pile up behind a stall would be refused a second later.
 LATE_S_MAX = 0.005
+#: No pool of workers sends so much: there is no limit to keep, and nothing comes too late for it.
+UNLIMITED_PER_S = 50_000
 #: A slot nearer than this is now: the event loop's timers do not tell finer.
 TIMER_S = 0.0005
 #: Of the guard, what our own lateness may use up; the rest is for the way to the API. But no less than an event loop
@@ -57,22 +59,19 @@ class Slot:
 class SlotRow:
     """Reserves slots for ``account`` as they are wanted, a few at a time, and hands them out in order.
 
-    ``calls_max``: calls under way at a time, and so the most that can leave at once after a stall. ``on_suspended`` is
-    told why when the limiter gives no slots because somebody suspended the account.
+    ``on_suspended`` is told why when the limiter gives no slots because somebody suspended the account.
     """
 
     def __init__(
         self,
         *,
         account: str,
-        calls_max: int,
         limiter: Limiter,
         monotonic: Monotonic,
         observe: Observer,
         on_suspended: Callable[[str], None],
     ) -> None:
         self._account = account
-        self._calls_max = calls_max
         self._limiter = limiter
         self._monotonic = monotonic
         self._observe = observe
@@ -85,8 +84,8 @@ class SlotRow:
         self._late: Late | None = None
         #: Calls a second, of all workers, at the last answer; 0 before the first.
         self.pace_per_s = 0.0
-        #: Whether no call could be too late at the last answer.
-        self._is_roomy = False
+        #: At the last answer.
+        self._is_unlimited = False
         #: Counts the times at which what was promised became worthless.
         self._news = 0
 
@@ -182,15 +181,11 @@ class SlotRow:
         return slot.news == self._news and not self._is_missed(slot)
 
     def _is_missed(self, slot: Slot) -> bool:
-        if self._has_room(slot.slots):
+        if _is_unlimited(slot.slots):
             return False
         most_s = slot.slots.state.guard_s if slot.is_among_many else slot.slots.interval_s
         late_s_max = max(LATE_S_MAX, most_s)
         return self._monotonic() - slot.at_s > late_s_max
-
-    def _has_room(self, slots: Slots) -> bool:
-        """Whether the guard leaves more of a second free than can pile up here: then no call is too late."""
-        return slots.state.guard_s >= self._calls_max * slots.interval_s
 
     async def _reserve(self, count: int, lead_s: float = 0.0, *, is_probe: bool = False) -> Slots | None:
         while True:
@@ -202,7 +197,7 @@ class SlotRow:
                 self._account,
                 max(1, count),
                 # A call that is alone goes at once: it is hardly late, and nothing comes behind it.
-                lead_s=0.0 if self._is_roomy or count <= 1 else lead_s,
+                lead_s=0.0 if self._is_unlimited or count <= 1 else lead_s,
                 jobs=jobs,
                 late=late,
                 is_probe=is_probe,
@@ -215,10 +210,14 @@ class SlotRow:
                 case Slots(count=granted, first_at_s=first_at_s, state=state):
                     self._observe(LimiterAnswered(self._account, now_s - asked_at_s, None, state))
                     self.pace_per_s = state.pace_per_s
-                    self._is_roomy = self._has_room(answer)
+                    self._is_unlimited = _is_unlimited(answer)
                     if granted and news == self._news:
                         return answer
                     if state.suspended and not is_probe:
                         self._on_suspended(state.suspended)
                         return None
                     await asyncio.sleep(min(max(first_at_s - now_s, ASK_AGAIN_S_MIN), ASK_AGAIN_S_MAX))
+
+
+def _is_unlimited(slots: Slots) -> bool:
+    return slots.interval_s * UNLIMITED_PER_S <= 1

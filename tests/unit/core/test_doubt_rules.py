@@ -11,7 +11,7 @@ from worker.core.doubt_rules import RELEASING_S_MAX, Deadline, DoubtRule, wish_f
 from worker.core.events import ResolvedBy
 from worker.core.held_jobs import HeldJob, HeldMessage, Holding, read_held
 from worker.core.job import Job, decode
-from worker.core.journal import GIVEN_UP, IN_DOUBT, MICRO, RELEASED, SENT, Record, State
+from worker.core.journal import GIVEN_UP, IN_DOUBT, MICRO, RELEASED, SENT, Record, Remembered, State
 from worker.core.settlement import Moment, hold_in_doubt
 
 AT = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
@@ -72,12 +72,12 @@ CASES = [
 
 @pytest.mark.parametrize(("held", "record", "deadline", "end"), CASES)
 def test_what_becomes_of_a_held_job(held: HeldJob, record: Record | None, deadline: Deadline, end: str | None) -> None:
-    wish = wish_for(held, record, deadline, AT)
+    wish = wish_for(held, Remembered(record), deadline, AT)
     assert (wish.end if wish else None) == end
 
 
 def test_the_evidence_says_which_rule_and_after_how_long() -> None:
-    wish = wish_for(OLD, TOLD_DOUBT, RESEND, AT)
+    wish = wish_for(OLD, Remembered(TOLD_DOUBT), RESEND, AT)
     assert wish is not None
     assert wish.grounds.by is ResolvedBy.RULE
     assert wish.grounds.evidence == (

@@ -224,6 +224,30 @@ async def back_after_s(stage: Stage, api: Api) -> float:
     return loop.time() - ended_s
 
 
+def test_a_trial_that_waits_for_its_slot_claims_nothing_and_leaves_no_more_once_it_is_told_to_stop() -> None:
+    async def story() -> None:
+        api = Api(bad_gateway, answers_probes=True)
+        async with Stage(answer=api.answer, limit_per_s=15) as stage:
+            for n in range(20):
+                stage.server.publish_job("acme", job_body(f"j{n}"))
+            api.fall_ill(stage)
+            await stage.until(lambda: len(stage.observed(AccountSuspended)) == 1)
+            await asyncio.sleep(1)
+            stage.limiter.away = "slow"
+            await asyncio.sleep(5)
+            calls = len(stage.api.calls)
+            waiting = [record for record in stage.journal.records.values() if record.startswith("C|")]
+            assert waiting == []
+            stage.sender.stop()
+            stage.limiter.away = None
+            await stage.sender.withdraw()
+            await asyncio.sleep(30)
+            assert len(stage.api.calls) == calls
+            assert [record for record in stage.journal.records.values() if record.startswith("C|")] == []
+
+    run_virtual(story())
+
+
 def test_who_hears_of_its_own_suspension_from_the_limiter_first_probes_soon_all_the_same() -> None:
     async def story() -> None:
         api = Api(bad_gateway, answers_probes=False)

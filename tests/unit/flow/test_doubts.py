@@ -15,7 +15,7 @@ from tests.jobs import A_NUMBER, job_body
 from tests.unit.flow.keeping import AFTER_S, GIVE_UP, HOLD, RESEND, Keeping, job_named
 from tests.unit.flow.stage import Stage
 from tests.virtual_time import run_virtual
-from worker.adapters.memory import MemoryServer
+from worker.adapters.memory import MemoryServer, SeenCall
 from worker.adapters.memory_held import MemoryWalk
 from worker.adapters.memory_journal import MemoryJournal
 from worker.core.delivery import Publication
@@ -23,6 +23,7 @@ from worker.core.doubt_rules import Deadline
 from worker.core.held_jobs import HeldMessage
 from worker.core.journal import GIVEN_UP, RELEASED, Resolution, State, Told, fingerprint
 from worker.core.journal import SENT as AS_SENT
+from worker.core.outcome import Answer, Reply
 from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow import doubts
 from worker.flow.doubt_reports import DoubtReports
@@ -256,6 +257,32 @@ def test_what_was_sent_again_since_is_cleared_away_in_silence() -> None:
             assert keeping.left == []
             assert len(stage.events()) == events
             assert len(stage.api.calls) == 1
+
+    run_virtual(story())
+
+
+def test_what_is_left_over_of_an_earlier_doubt_does_not_hurry_the_next_one() -> None:
+    """Two copies of one doubt are held; the first is sent again, and that call is in doubt, too."""
+
+    async def story() -> None:
+        async def bad(_: SeenCall) -> Reply:
+            return Answer(502, b"<html>bad gateway</html>")
+
+        async with Stage(answer=bad) as stage:
+            keeping = Keeping(stage, RESEND)
+            await keeping.hold("j1", "j1")
+            await asyncio.sleep(AFTER_S + 100)
+            await keeping.keeper().look()
+            await stage.until(lambda: len(stage.api.calls) == 1)
+            await asyncio.sleep(60)
+            keeping.walk_at_once()
+            await keeping.keeper().look()
+            await asyncio.sleep(60)
+            assert len(stage.api.calls) == 1
+            await asyncio.sleep(AFTER_S)
+            keeping.walk_at_once()
+            await keeping.keeper().look()
+            await stage.until(lambda: len(stage.api.calls) == 2)
 
     run_virtual(story())
 

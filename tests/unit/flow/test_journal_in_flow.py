@@ -6,14 +6,19 @@ import asyncio
 from collections.abc import Sequence
 
 import orjson
+import pytest
 
 from tests.jobs import A_NUMBER, job_body
 from tests.unit.flow.stage import CALL_S_MAX, Stage, accept
 from tests.virtual_time import run_virtual
 from worker.adapters.memory import MemoryBroker, SeenCall
 from worker.core.delivery import Publication
-from worker.core.journal import State
+from worker.core.events import ResolvedBy
+from worker.core.job import Job, decode
+from worker.core.journal import Record, State, fingerprint, written
 from worker.core.outcome import Reply
+from worker.core.resolution import Grounds
+from worker.core.resolution import written as written_grounds
 from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE
 from worker.flow.observations import DuplicateSuppressed, JobFinished
 
@@ -162,6 +167,47 @@ def test_a_worker_that_dies_while_its_end_cannot_be_written_has_told_nothing() -
                 await asyncio.sleep(CALL_S_MAX + 60)
                 assert {kind for _, kind in second.ends()} == {"mms.job.in_doubt"}
                 assert second.api.calls == []
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("away_s", [5, 90], ids=["handed out again", "put back meanwhile"])
+def test_what_may_have_been_called_for_in_a_forgotten_time_is_in_doubt_also_as_a_copy(away_s: float) -> None:
+    async def story() -> None:
+        async with Stage(answer=never, hold_s_max=60) as first:
+            first.server.publish_job("acme", job_body())
+            await first.until(lambda: len(first.api.calls) == 1)
+            await asyncio.sleep(0.3)
+            async with Stage(beside=first, hold_s_max=60) as second:
+                first.limiter.away = first.journal.away_because = "gone"
+                await leave(first)
+                await asyncio.sleep(away_s)
+                first.journal.forget_all()
+                first.limiter.away = first.journal.away_because = None
+                await asyncio.sleep(60)
+                assert second.ends() == [("job-1", "mms.job.in_doubt")]
+                assert second.api.calls == []
+
+    run_virtual(story())
+
+
+def test_a_resolution_that_nobody_has_told_is_told_by_whoever_is_handed_the_job() -> None:
+    async def story() -> None:
+        async with Stage() as stage:
+            job = decode(job_body(), region="AU")
+            assert isinstance(job, Job)
+            grounds = written_grounds(Grounds(ResolvedBy.REPORT, "a report", ((A_NUMBER, "m1"),)))
+            record = Record(State.RESOLVED, fingerprint(job), end="sent", details=grounds)
+            stage.journal.records["acme", "job-1"] = written(record)
+            stage.server.publish_job("acme", job_body())
+            await stage.until(lambda: len(stage.observed(JobFinished)) == 1)
+            (event,) = stage.events()
+            assert (event["type"], event["data"]["resolution"], event["data"]["by"]) == (
+                "mms.job.resolved",
+                "sent",
+                "report",
+            )
+            assert stage.api.calls == []
 
     run_virtual(story())
 
