@@ -231,15 +231,22 @@ def test_a_trial_that_waits_for_its_slot_claims_nothing_and_leaves_no_more_once_
             for n in range(20):
                 stage.server.publish_job("acme", job_body(f"j{n}"))
             api.fall_ill(stage)
-            await stage.until(lambda: len(stage.observed(AccountSuspended)) == 1)
+            limiter, reserve, probes = stage.limiter, stage.limiter.reserve, 0
+
+            async def slow_for_the_trial(account: str, count: int, **more: Any) -> Any:
+                nonlocal probes
+                probes += bool(more.get("is_probe"))
+                limiter.away = "slow" if probes > 1 else None
+                return await reserve(account, count, **more)
+
+            limiter.reserve = slow_for_the_trial  # type: ignore[method-assign]
+            await stage.until(lambda: probes > 1)
             await asyncio.sleep(1)
-            stage.limiter.away = "slow"
-            await asyncio.sleep(5)
             calls = len(stage.api.calls)
             waiting = [record for record in stage.journal.records.values() if record.startswith("C|")]
             assert waiting == []
             stage.sender.stop()
-            stage.limiter.away = None
+            probes = 0
             await stage.sender.withdraw()
             await asyncio.sleep(30)
             assert len(stage.api.calls) == calls
