@@ -11,6 +11,7 @@ from loadtest.chaos.faults import Family, Kind
 from loadtest.chaos.jobs import ENDS, Job, Sort
 
 SENT, IN_DOUBT, REFUSED, EXPIRED, DEAD = "sent", "in_doubt", "refused", "expired", "dead"
+RESOLVED, GIVEN_UP = "resolved", "given_up"
 ENDS_SHOWN = (SENT, REFUSED, EXPIRED, DEAD, IN_DOUBT)
 SIGNALLED, STOPPED, NOT_STARTED = "ended by signal 9", "ended with exit code 0", "ended with exit code 2"
 US = 1_000_000
@@ -57,12 +58,16 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event about a job's end: its type's last word and its id; ``why`` and ``since_us`` if it is in doubt."""
+    """An event about a job's end: its type's last word and its id.
+
+    ``why`` and ``since_us`` if it is in doubt; ``resolution`` if a doubt is resolved.
+    """
 
     end: str
     event_id: str
     why: str = field(default="", compare=False)
     since_us: int = field(default=0, compare=False)
+    resolution: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,20 +221,26 @@ def _of_jobs(found: Found) -> list[str]:
     for job in found.jobs:
         ends = set(found.events.get(job.name, ()))
         words = sorted(one.end for one in ends)
-        if len(ends) > 1 or not set(words) <= ENDS[job.sort]:
+        resolutions = [one.resolution for one in ends if one.end == RESOLVED]
+        others = [word for word in words if word != RESOLVED]
+        # A frozen worker may hear the API's answer when others have the job in doubt: that resolves it.
+        is_one_end = len(others) + len(resolutions) == 1 or (others == [IN_DOUBT] and len(resolutions) == 1)
+        if ends and not (is_one_end and set(others) <= ENDS[job.sort]):
             told.append(f"{job.name} ({job.sort}) is told as {' and '.join(words)}.")
         accepted = sum(bool(found.accepted_us.get(number)) for number in job.to)
-        if words == [SENT] and accepted < len(job.to):
+        final = next(iter([*resolutions, *others]), "")
+        if final == SENT and accepted < len(job.to):
             told.append(f"{job.name} is told as sent, and the API accepted {accepted} of its {len(job.to)} recipients.")
-        if words and words[0] in (REFUSED, EXPIRED, DEAD) and accepted:
-            told.append(f"{job.name} is told as {words[0]}, and the API accepted {accepted} of its recipients.")
+        if final in (REFUSED, EXPIRED, DEAD, GIVEN_UP) and accepted:
+            told.append(f"{job.name} is told as {final}, and the API accepted {accepted} of its recipients.")
     return told
 
 
 def _of_queues(found: Found) -> list[str]:
     told = [f"{count} messages are left in {queue}." for queue, count in found.left.items() if count]
-    held, doubted = set(found.held), set(found.of_end(IN_DOUBT))
-    if held != doubted:
+    held, doubted, resolved = set(found.held), set(found.of_end(IN_DOUBT)), set(found.of_end(RESOLVED))
+    # Whether what is held of a resolved one is cleared away yet is a matter of minutes.
+    if held - resolved != doubted - resolved:
         told.append(f"mms.in_doubt holds {len(held)} jobs, and {len(doubted)} are told to be in doubt.")
     return told
 

@@ -129,7 +129,8 @@ class Reader:
             data = event["data"]
             kind = str(event["type"]).removeprefix("mms.job.")
             since_us = int(datetime.fromisoformat(data["since"]).timestamp() * 1e6) if "since" in data else 0
-            self.told[str(data["job_id"])].append(Told(kind, event["id"], str(data.get("why", "")), since_us))
+            told = Told(kind, event["id"], str(data.get("why", "")), since_us, str(data.get("resolution", "")))
+            self.told[str(data["job_id"])].append(told)
         await message.ack()
 
 

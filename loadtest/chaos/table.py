@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.chaos.books import ENDS_SHOWN, Found, recoveries_s
+from loadtest.chaos.books import ENDS_SHOWN, RESOLVED, Found, recoveries_s
 from loadtest.chaos.faults import Kind
 
 
@@ -53,6 +53,7 @@ def _books(found: Found) -> Table:
     rows = [
         ("published", len(found.jobs)),
         *((end.replace("_", " "), len(found.of_end(end))) for end in ENDS_SHOWN),
+        ("  doubts that a late answer resolved", len(found.of_end(RESOLVED))),
         *((f"  {why}", count) for why, count in found.doubts.most_common()),
         ("lost", len(found.lost)),
         ("sent twice (recipients)", len(found.twice)),

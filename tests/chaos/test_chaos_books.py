@@ -68,6 +68,31 @@ def doubted(why: str, since_us: int = AT_US) -> Found:
     return replace(WELL, events={**WELL.events, "plain": (told,)}, accepted_us={}, held=("plain", "plain"))
 
 
+@pytest.mark.parametrize(
+    ("resolution", "accepted_us", "is_well"),
+    [
+        ("sent", {"1": (AT_US,), "2": (AT_US,)}, True),
+        ("sent", {"1": (AT_US,)}, False),
+        ("given_up", {}, True),
+        ("given_up", {"1": (AT_US,)}, False),
+    ],
+)
+@pytest.mark.parametrize("held", [(), ("plain",)], ids=["cleared away", "still held"])
+def test_a_doubt_that_a_late_answer_resolved(
+    resolution: str, accepted_us: dict[str, tuple[int, ...]], held: tuple[str, ...], *, is_well: bool
+) -> None:
+    doubt, late = Told("in_doubt", "a", DIED, AT_US), Told("resolved", "b", resolution=resolution)
+    frozen = Window(Kind.FREEZE_ONE, AT_US - US, AT_US)
+    found = replace(
+        WELL, events={**WELL.events, "plain": (doubt, late)}, accepted_us=accepted_us, held=held, windows=(frozen,)
+    )
+    assert (problems(found) == []) is is_well
+    alone = replace(found, events={**WELL.events, "plain": (late,)})
+    assert (problems(alone) == []) is is_well
+    wrong = replace(found, events={**WELL.events, "plain": (SENT, late)})
+    assert problems(wrong)
+
+
 def test_all_is_well() -> None:
     assert problems(WELL) == []
     assert WELL.told_again == 1
