@@ -222,11 +222,13 @@ async def test_connections_to_come_are_led_elsewhere(client: Client, proxy: Prox
         writer.write(b"no")
         writer.close()
 
-    other = await asyncio.start_server(answer_no, "127.0.0.1", 0)
-    proxy.lead_to(other.sockets[0].getsockname()[1])
-    assert await first_byte(proxy.port) == b"n"
-    assert await client.ask(b"still there") == b"still there"
-    other.close()
+    assert await client.ask(b"here") == b"here"  # only now is it led through
+    with contextlib.closing(await asyncio.start_server(answer_no, "127.0.0.1", 0)) as other:
+        proxy.lead_to(other.sockets[0].getsockname()[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        with contextlib.closing(writer):
+            assert await reader.read() == b"no"
+        assert await client.ask(b"still there") == b"still there"
 
 
 async def test_one_toxic_is_taken_away_and_the_others_stay(client: Client, proxy: Proxy) -> None:

@@ -115,7 +115,9 @@ class Claimant:
             case Verdict.TOLD:
                 source = DuplicateSource.REDELIVERY if delivery.redelivered else DuplicateSource.PUBLISH
                 self._observe(DuplicateSuppressed(delivery.account, source))
-                untold = resolution_again(claimed.record, delivery, job, now=self._now())
+                # Of a job that nobody had in hand before there was nothing to tell.
+                is_again = delivery.was_in_hand
+                untold = resolution_again(claimed.record, delivery, job, now=self._now()) if is_again else ()
                 return Settling(delivery, job, duplicate(job.id, untold))
             case Verdict.DIFFERS:
                 rejected = Rejected((same_id_reason(job, claimed.record),), job.id, job.reference)

@@ -19,7 +19,7 @@ from worker.core.journal import Record, State, fingerprint, written
 from worker.core.outcome import Reply
 from worker.core.resolution import Grounds
 from worker.core.resolution import written as written_grounds
-from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE
+from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, JOBS_EXCHANGE
 from worker.flow.observations import DuplicateSuppressed, JobFinished
 
 
@@ -199,7 +199,7 @@ def test_a_resolution_that_nobody_has_told_is_told_by_whoever_is_handed_the_job(
             grounds = written_grounds(Grounds(ResolvedBy.REPORT, "a report", ((A_NUMBER, "m1"),)))
             record = Record(State.RESOLVED, fingerprint(job), end="sent", details=grounds)
             stage.journal.records["acme", "job-1"] = written(record)
-            stage.server.publish_job("acme", job_body())
+            stage.server.accept(Publication(JOBS_EXCHANGE, "acme", job_body(), {"x-mms-was-in-hand": True}))
             await stage.until(lambda: len(stage.observed(JobFinished)) == 1)
             (event,) = stage.events()
             assert (event["type"], event["data"]["resolution"], event["data"]["by"]) == (
