@@ -1,6 +1,7 @@
 """The journal on Redis: one Lua script (the decisions: ``core/journal.py``), commands in groups.
 
-While one group is on its way the next one gathers, so that what a job costs does not grow with the rate. A command
+While one group is on its way the next one gathers, and what is asked alike about one account's jobs goes in one run of
+the script, so that what a job costs does not grow with the rate. A command
 whose answer is lost may have been carried out; each may be repeated: a claim is recognised by its token, an outcome by
 itself, and a resolution that was carried out by the record that comes with the second answer.
 

@@ -35,3 +35,28 @@ def test_what_is_claimed_when_the_broker_goes_away_is_sent_once_it_is_back() -> 
 
     stage.passed = passed
     run_virtual(story())
+
+
+def test_a_stop_lets_go_at_once_also_when_nothing_comes_after_it() -> None:
+    stage = Stage(limit_per_s=20)
+
+    def passed(step: Step) -> None:
+        if step is Step.AFTER_CLAIM:
+            stage.broker.block(is_blocked=True)  # so that what is claimed does not leave
+
+    def claimed() -> list[str]:
+        return [record for record in stage.journal.records.values() if record.startswith("C|")]
+
+    async def story() -> None:
+        async with stage:
+            for n in range(10):
+                stage.server.publish_job("acme", job_body(f"j{n}"))
+            await stage.until(lambda: bool(claimed()))
+            await asyncio.sleep(1)
+            assert claimed()
+            stage.sender.stop()
+            await asyncio.sleep(1)
+            assert claimed() == []
+
+    stage.passed = passed
+    run_virtual(story())

@@ -207,6 +207,9 @@ def test_a_resolution_that_nobody_has_told_is_told_by_whoever_is_handed_the_job(
                 "sent",
                 "report",
             )
+            stage.server.publish_job("acme", job_body())  # its producer, once more
+            await stage.until(lambda: len(stage.observed(JobFinished)) == 2)
+            assert len(stage.events()) == 1
             assert stage.api.calls == []
 
     run_virtual(story())
