@@ -29,7 +29,7 @@ from worker.adapters.memory import (
 from worker.adapters.memory_journal import MemoryJournal
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.journal import Claim, Record, Resolution, Resolved, Told
-from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
+from worker.core.outcome import Answer, NeverLeft, NoAnswer, Response
 from worker.core.steps import Step
 from worker.flow.account import AccountSender, SendLimits
 from worker.flow.held import HeldBytes
@@ -139,7 +139,7 @@ class SimulatedApi:
         self._trouble = trouble
         self.is_out = False
 
-    async def answer(self, call: SeenCall) -> Reply:  # noqa: PLR0911 - a table
+    async def answer(self, call: SeenCall) -> Response:  # noqa: PLR0911 - a table
         loop = asyncio.get_running_loop()
         if self.is_out:
             return NeverLeft("refused")
@@ -209,7 +209,7 @@ class Worker:
             passed=self._passed,
         )
 
-    async def _answer(self, call: SeenCall) -> Reply:
+    async def _answer(self, call: SeenCall) -> Response:
         return await self.life.through(lambda: self._world.api.answer(call))
 
     def _passed(self, step: Step) -> None:

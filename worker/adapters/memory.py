@@ -15,7 +15,7 @@ from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
 from worker.core.bucket import Bucket, Grant, Reaction, Wish, fail, give_back, refuse, reserve, suspend, worst_second
 from worker.core.delivery import COMEBACKS_HEADER, Delivery, Lane, Publication
-from worker.core.outcome import Reply
+from worker.core.outcome import Response
 from worker.core.pace import calls_per_s, micro, rate_micro
 from worker.core.picture import Picture
 from worker.core.topology import (
@@ -403,22 +403,22 @@ class SeenCall:
 class MemoryApi:
     """Implements the ``Api`` port; ``answer`` decides what comes back, and when."""
 
-    def __init__(self, answer: Callable[[SeenCall], Awaitable[Reply]], *, monotonic: Monotonic) -> None:
+    def __init__(self, answer: Callable[[SeenCall], Awaitable[Response]], *, monotonic: Monotonic) -> None:
         self._answer = answer
         self._monotonic = monotonic
         self.calls: list[SeenCall] = []
         #: What ``GET account`` answers.
-        self.account_reply: Reply | None = None
+        self.account_reply: Response | None = None
         #: The keys in force.
         self.credentials: dict[str, Credentials] = {}
 
-    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Reply:
+    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Response:
         """Note the call and answer."""
         call = SeenCall(self._monotonic(), account, content, numbers)
         self.calls.append(call)
         return await self._answer(call)
 
-    async def account(self, account: str) -> Reply:  # noqa: ARG002 - the port's
+    async def account(self, account: str) -> Response:  # noqa: ARG002 - the port's
         """Answer as told."""
         assert self.account_reply is not None  # noqa: S101 - a test that probes says what is answered
         return self.account_reply

@@ -20,7 +20,7 @@ from worker.adapters.http_transport import AiohttpTransport, TransportLimits
 from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
 from worker.core.multipart import content_type, encode_call
-from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
+from worker.core.outcome import Answer, NeverLeft, NoAnswer, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class MmsHttpApi:
         if client is not None:
             await client.transport.aclose()
 
-    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Reply:
+    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Response:
         """Make one ``send-mms`` call."""
         body = encode_call(
             boundary=self._boundary,
@@ -98,7 +98,7 @@ class MmsHttpApi:
         client = self._clients[account]
         return await _call(client, "POST", self._send_url, client.send_headers, body)
 
-    async def account(self, account: str) -> Reply:
+    async def account(self, account: str) -> Response:
         """Make one ``GET account`` call."""
         client = self._clients[account]
         return await _call(client, "GET", self._account_url, client.headers, b"")
@@ -122,7 +122,7 @@ def auth_headers(credentials: Credentials) -> dict[str, str]:
     return {"Authorization": f"Basic {pair}"}
 
 
-async def _call(client: _Client, method: str, url: httpx.URL, headers: httpx.Headers, body: bytes) -> Reply:
+async def _call(client: _Client, method: str, url: httpx.URL, headers: httpx.Headers, body: bytes) -> Response:
     # Given as a stream, a body costs no headers to be worked out: the transport knows its length.
     request = httpx.Request(method, url, headers=headers, stream=httpx.ByteStream(body))
     try:

@@ -43,7 +43,7 @@ class NoAnswer:
     why: str
 
 
-Reply = Answer | NeverLeft | NoAnswer
+Response = Answer | NeverLeft | NoAnswer
 
 # --- What it means for the call --------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ _OK, _REQUEST_TIMEOUT, _TOO_MANY = 200, 408, 429
 _UNAUTHORISED = frozenset({401, 403})
 
 
-def classify(reply: Reply) -> Outcome:
+def classify(reply: Response) -> Outcome:
     """Decide what ``reply`` to ``send-mms`` means for the call as a whole."""
     match reply:
         case NeverLeft(why):
@@ -175,7 +175,7 @@ def _classify_answer(answer: Answer, envelope: Envelope | None) -> Outcome:  # n
     return Refused(code, description)
 
 
-def classify_account(reply: Reply) -> Outcome:
+def classify_account(reply: Response) -> Outcome:
     """Decide what ``reply`` to ``GET account`` means: ``Accepted`` when the account can send again.
 
     Nothing can be in doubt about a question, so an unclear answer is ``NotSent``: ask again later.

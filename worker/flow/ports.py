@@ -7,6 +7,7 @@ Expected failures are values here. Anything an adapter raises beyond what is doc
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from worker.core.batch import CallContent
 from worker.core.delivery import Delivery, Publication
 from worker.core.held_jobs import HeldMessage
 from worker.core.journal import Claim, Doubts, HeldCopy, Record, Remembered, Resolution, Resolved, Told, Verdict
-from worker.core.outcome import Reply
+from worker.core.outcome import Response
 from worker.core.picture import Picture
+from worker.core.reports import Report
+from worker.core.sendings import Ask, Found, SentJob, Trace
 
 #: Seconds on a clock that only goes forward. The flow never reads the wall clock for a wait.
 Monotonic = Callable[[], float]
@@ -244,6 +247,56 @@ class Journal(Protocol):
         """How many jobs of each account are in doubt, and since when."""
 
 
+# --- Sendings and replies --------------------------------------------------------------------------------
+
+
+class Sendings(Protocol):
+    """Remembers which message went to whom for which job, and which reports of it were told. Shared by all.
+
+    Workers leave traces, receivers look. What is asked again after an answer that was lost gets the same answer.
+    """
+
+    async def note(self, account: str, traces: Sequence[Trace]) -> list[str] | JournalAway:
+        """Leave traces, of any number of jobs; ids of jobs of which a recipient got a second message are returned."""
+
+    async def look(self, account: str, asks: Sequence[Ask]) -> list[Found] | JournalAway:
+        """What is known of each report, in the same order; what is ours to tell then is nobody else's meanwhile."""
+
+    async def assign(self, account: str, report: Report, job: SentJob) -> bool | JournalAway:
+        """The message of ``report`` is one of ``job``, which was in doubt; True when it is a second one of it."""
+
+    async def told(self, account: str, asks: Sequence[Ask]) -> None | JournalAway:
+        """These reports are told: their repeats are not told any more."""
+
+    async def put_off(self, account: str, asks: Sequence[Ask]) -> None | JournalAway:
+        """These are not told now; anybody may."""
+
+    async def find(self, account: str, pairs: Sequence[tuple[str, str]]) -> list[SentJob | None] | JournalAway:
+        """The jobs of (number, message id) pairs, where known."""
+
+
+class ReplyBook(Protocol):
+    """Remembers which replies were told. Shared by all receivers."""
+
+    async def look(self, account: str, reply_ids: Sequence[str], token: str) -> list[ReplyFound] | JournalAway:
+        """What is known of each, in the same order; those that are ``OURS`` are nobody else's meanwhile."""
+
+    async def told(self, account: str, reply_ids: Sequence[str]) -> None | JournalAway:
+        """These are told."""
+
+    async def put_off(self, account: str, reply_ids: Sequence[str], token: str) -> None | JournalAway:
+        """These are not told now; anybody may."""
+
+
+class ReplyFound(enum.Enum):
+    """What a ``ReplyBook`` knows of a reply."""
+
+    OURS = enum.auto()
+    """To be told, by whoever asked."""
+    BUSY = enum.auto()
+    TOLD = enum.auto()
+
+
 # --- Held jobs -------------------------------------------------------------------------------------------
 
 
@@ -304,10 +357,10 @@ class Suspects(Protocol):
 class Api(Protocol):
     """The MMS API, for one process and all accounts. Never repeats a call by itself."""
 
-    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Reply:
+    async def send(self, account: str, content: CallContent, numbers: tuple[str, ...]) -> Response:
         """Make one ``send-mms`` call and say what came back."""
 
-    async def account(self, account: str) -> Reply:
+    async def account(self, account: str) -> Response:
         """Make one ``GET account`` call and say what came back."""
 
     async def warm_up(self, account: str, *, calls_per_s: float) -> None:

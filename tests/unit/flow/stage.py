@@ -22,7 +22,7 @@ from worker.adapters.memory import (
 from worker.adapters.memory_journal import MemoryJournal
 from worker.core.accounts import Account
 from worker.core.job import decode
-from worker.core.outcome import Answer, Reply
+from worker.core.outcome import Answer, Response
 from worker.core.picture import Picture
 from worker.core.steps import Passed, unwatched
 from worker.flow.account import AccountSender, SendLimits
@@ -46,7 +46,7 @@ def accept(call: SeenCall) -> Answer:
     return Answer(200, orjson.dumps(body))
 
 
-async def accept_at_once(call: SeenCall) -> Reply:
+async def accept_at_once(call: SeenCall) -> Response:
     await asyncio.sleep(0.02)
     return accept(call)
 
@@ -55,7 +55,7 @@ async def accept_at_once(call: SeenCall) -> Reply:
 class Stage:
     """A worker, its broker, its API, and what was observed."""
 
-    answer: Callable[[SeenCall], Awaitable[Reply]] = accept_at_once
+    answer: Callable[[SeenCall], Awaitable[Response]] = accept_at_once
     limit_per_s: float = 10.0
     calls_max: int = 8
     recipients_max: int = 1

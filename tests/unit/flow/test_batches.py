@@ -14,7 +14,7 @@ from tests.virtual_time import run_virtual
 from worker.adapters.memory import MemoryBroker, MemoryServer, SeenCall
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.job import Job
-from worker.core.outcome import Answer, JobOutcome, NeverLeft, NoAnswer, Reply
+from worker.core.outcome import Answer, JobOutcome, NeverLeft, NoAnswer, Response
 from worker.core.settlement import Moment, Settlement, after_call
 from worker.flow.observations import CallFinished, JobFinished, JobRequeued, Surprise
 from worker.flow.ports import Monotonic
@@ -32,7 +32,7 @@ def publish(stage: Stage, *ids: int, to: int | None = None, lane: Lane = Lane.BU
 
 
 def test_what_waits_together_leaves_together_and_each_job_has_its_own_end() -> None:
-    async def one_opted_out(call: SeenCall) -> Reply:
+    async def one_opted_out(call: SeenCall) -> Response:
         await asyncio.sleep(0.02)
         return accept(SeenCall(call.at_s, call.account, call.content, tuple(n for n in call.numbers if n != number(3))))
 
@@ -93,8 +93,8 @@ def test_other_content_and_the_same_number_take_other_calls() -> None:
 
 
 @pytest.mark.parametrize("reply", [NoAnswer("reset"), Answer(500, b"")])
-def test_a_call_in_doubt_leaves_each_of_its_jobs_in_doubt(reply: Reply) -> None:
-    async def fail(_: SeenCall) -> Reply:
+def test_a_call_in_doubt_leaves_each_of_its_jobs_in_doubt(reply: Response) -> None:
+    async def fail(_: SeenCall) -> Response:
         return reply
 
     async def story() -> None:
@@ -111,10 +111,10 @@ def test_a_call_in_doubt_leaves_each_of_its_jobs_in_doubt(reply: Reply) -> None:
 
 
 @pytest.mark.parametrize(("reply", "reason"), [(Answer(429, b""), "throttled"), (NeverLeft("refused"), "not_sent")])
-def test_a_call_that_was_not_sent_puts_each_of_its_jobs_back(reply: Reply, reason: str) -> None:
+def test_a_call_that_was_not_sent_puts_each_of_its_jobs_back(reply: Response, reason: str) -> None:
     left = [reply]
 
-    async def answer(call: SeenCall) -> Reply:
+    async def answer(call: SeenCall) -> Response:
         return left.pop() if left else accept(call)
 
     async def story() -> None:
@@ -182,7 +182,7 @@ class Recording(MemoryBroker):
 
 
 def test_each_job_is_held_then_told_then_acknowledged() -> None:
-    async def fail(_: SeenCall) -> Reply:
+    async def fail(_: SeenCall) -> Response:
         return NoAnswer("reset")
 
     async def story() -> None:
@@ -264,7 +264,7 @@ def test_an_urgent_job_behind_thousands_of_bulk_ones_leaves_within_three_slots()
 
 
 def test_what_was_held_is_given_up_however_a_job_ends() -> None:
-    async def answer(call: SeenCall) -> Reply:
+    async def answer(call: SeenCall) -> Response:
         await asyncio.sleep(0.02)
         return NoAnswer("reset") if call.content.text == "doubt" else accept(call)
 

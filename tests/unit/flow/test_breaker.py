@@ -13,7 +13,7 @@ from tests.jobs import job_body
 from tests.unit.flow.stage import Stage, accept
 from tests.virtual_time import run_virtual
 from worker.adapters.memory import SeenCall
-from worker.core.outcome import Answer, NeverLeft, NoAnswer, Reply
+from worker.core.outcome import Answer, NeverLeft, NoAnswer, Response
 from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow.observations import AccountResumed, AccountSuspended, CallFinished, Operation
 from worker.flow.silence import NOTICED_S_MAX, NOTICED_S_MIN, NOTICED_S_UNKNOWN, Silence, noticed_after_s
@@ -21,19 +21,19 @@ from worker.flow.suspension import ELSEWHERE
 
 WELL = Answer(200, b'{"meta":{"status":"SUCCESS"},"data":{"mms_balance":"12"}}')
 READ_TIMEOUT_S = 30.0
-Way = Callable[[SeenCall], Awaitable[Reply]]
+Way = Callable[[SeenCall], Awaitable[Response]]
 
 
-async def bad_gateway(_: SeenCall) -> Reply:
+async def bad_gateway(_: SeenCall) -> Response:
     await asyncio.sleep(0.02)
     return Answer(502, b"<html>bad gateway</html>")
 
 
-async def refused(_: SeenCall) -> Reply:
+async def refused(_: SeenCall) -> Response:
     return NeverLeft("connection refused")
 
 
-async def silent(_: SeenCall) -> Reply:
+async def silent(_: SeenCall) -> Response:
     await asyncio.sleep(READ_TIMEOUT_S)
     return NoAnswer("no whole answer in time")
 
@@ -47,7 +47,7 @@ class Api:
     is_out: bool = False
     sends: list[float] = field(default_factory=list)
 
-    async def answer(self, call: SeenCall) -> Reply:
+    async def answer(self, call: SeenCall) -> Response:
         if self.is_out:
             return await self.way(call)
         await asyncio.sleep(0.02)
@@ -127,7 +127,7 @@ def test_single_failures_between_good_answers_stop_nothing() -> None:
     async def story() -> None:
         count = 0
 
-        async def now_and_then(call: SeenCall) -> Reply:
+        async def now_and_then(call: SeenCall) -> Response:
             nonlocal count
             count += 1
             return await bad_gateway(call) if count % 3 else accept(call)
@@ -163,7 +163,7 @@ def test_an_api_that_is_slow_and_answers_is_not_silent(answer_s: float, times: i
     """At most before the first answer, when nobody knows how long one takes."""
 
     async def story() -> None:
-        async def slow(call: SeenCall) -> Reply:
+        async def slow(call: SeenCall) -> Response:
             await asyncio.sleep(answer_s)
             return accept(call)
 

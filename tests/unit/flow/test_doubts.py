@@ -23,7 +23,7 @@ from worker.core.doubt_rules import Deadline
 from worker.core.held_jobs import HeldMessage
 from worker.core.journal import GIVEN_UP, RELEASED, Resolution, State, Told, fingerprint
 from worker.core.journal import SENT as AS_SENT
-from worker.core.outcome import Answer, Reply
+from worker.core.outcome import Answer, Response
 from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow import doubts
 from worker.flow.doubt_reports import DoubtReports
@@ -265,7 +265,7 @@ def test_what_is_left_over_of_an_earlier_doubt_does_not_hurry_the_next_one() -> 
     """Two copies of one doubt are held; the first is sent again, and that call is in doubt, too."""
 
     async def story() -> None:
-        async def bad(_: SeenCall) -> Reply:
+        async def bad(_: SeenCall) -> Response:
             return Answer(502, b"<html>bad gateway</html>")
 
         async with Stage(answer=bad) as stage:

@@ -16,14 +16,14 @@ from worker.core.delivery import Publication
 from worker.core.events import ResolvedBy
 from worker.core.job import Job, decode
 from worker.core.journal import Record, State, fingerprint, written
-from worker.core.outcome import Reply
+from worker.core.outcome import Response
 from worker.core.resolution import Grounds
 from worker.core.resolution import written as written_grounds
 from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, JOBS_EXCHANGE
 from worker.flow.observations import DuplicateSuppressed, JobFinished
 
 
-async def never(_: SeenCall) -> Reply:
+async def never(_: SeenCall) -> Response:
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -130,7 +130,7 @@ def test_while_the_journal_is_away_nothing_is_sent_and_nothing_lost() -> None:
 
 def test_an_end_is_told_once_it_is_written() -> None:
     async def story() -> None:
-        async def answer_and_lose_the_journal(call: SeenCall) -> Reply:
+        async def answer_and_lose_the_journal(call: SeenCall) -> Response:
             stage.journal.away_because = "gone"
             return accept(call)
 
@@ -152,7 +152,7 @@ def test_a_worker_that_dies_while_its_end_cannot_be_written_has_told_nothing() -
     """Else the job, of whose call the journal knows and of whose end it does not, would have two ends."""
 
     async def story() -> None:
-        async def answer_and_lose_the_journal(call: SeenCall) -> Reply:
+        async def answer_and_lose_the_journal(call: SeenCall) -> Response:
             first.journal.away_because = "gone"
             return accept(call)
 

@@ -16,7 +16,7 @@ from tests.virtual_time import run_virtual
 from worker.adapters.memory import SeenCall
 from worker.core.event_schema import event_schema
 from worker.core.journal import GIVEN_UP, RELEASED, SENT, Resolution, State, fingerprint
-from worker.core.outcome import Answer, Reply
+from worker.core.outcome import Answer, Response
 from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow.observations import DoubtResolved, DuplicateSendDetected, JobFinished
 
@@ -28,16 +28,16 @@ LIMIT = {"meta": {"code": 400, "status": "OVER_LIMIT"}, "msg": "slow down"}
 class LateApi:
     """Answers the first call when a test says so, and the others at once."""
 
-    answers: list[asyncio.Future[Reply]] = field(default_factory=list)
+    answers: list[asyncio.Future[Response]] = field(default_factory=list)
     calls: int = 0
 
-    async def __call__(self, call: SeenCall) -> Reply:
+    async def __call__(self, call: SeenCall) -> Response:
         self.calls += 1
         if self.calls > 1:
             await asyncio.sleep(0.02)
             return accept(call)
         self.call = call
-        self.answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         return await self.answer
 
     def accept(self) -> None:

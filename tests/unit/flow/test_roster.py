@@ -15,7 +15,7 @@ from tests.unit.flow.stage import Stage, accept
 from tests.virtual_time import run_virtual
 from worker.adapters.memory import SeenCall
 from worker.core.accounts import Account, AccountsChange, plan
-from worker.core.outcome import Answer, Reply
+from worker.core.outcome import Answer, Response
 from worker.flow.account import AccountSender
 from worker.flow.drain import DrainLimits
 from worker.flow.observations import (
@@ -76,7 +76,7 @@ def story(play: Callable[[Company], Awaitable[None]], **options: Any) -> None:
     run_virtual(on_stage())
 
 
-async def slow(call: SeenCall) -> Reply:
+async def slow(call: SeenCall) -> Response:
     await asyncio.sleep(1.5)
     return accept(call)
 
@@ -120,7 +120,7 @@ def test_a_removed_account_ends_its_calls_and_gives_the_rest_back() -> None:
 
 
 def test_calls_that_do_not_end_are_broken_off_told_and_not_repeated() -> None:
-    async def never(_: SeenCall) -> Reply:
+    async def never(_: SeenCall) -> Response:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -198,7 +198,7 @@ def test_a_new_prefetch_is_held_from_then_on() -> None:
 def test_a_suspended_account_is_probed_at_once_with_its_new_key() -> None:
     refusal = Answer(401, b"{}")
 
-    async def answer(call: SeenCall) -> Reply:
+    async def answer(call: SeenCall) -> Response:
         return refusal if not company.observed(AccountSuspended) else accept(call)
 
     async def play() -> None:

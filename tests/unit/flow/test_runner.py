@@ -10,12 +10,12 @@ from tests.jobs import an_account, job_body
 from tests.unit.flow.stage import Stage, accept
 from tests.virtual_time import run_virtual
 from worker.adapters.memory import SeenCall
-from worker.core.outcome import Reply
+from worker.core.outcome import Response
 from worker.flow.drain import DrainLimits
 from worker.flow.runner import Stop, run
 
 
-async def slow(call: SeenCall) -> Reply:
+async def slow(call: SeenCall) -> Response:
     await asyncio.sleep(8)
     return accept(call)
 

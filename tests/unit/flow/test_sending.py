@@ -15,17 +15,17 @@ from tests.virtual_time import VirtualTimeLoop, run_virtual
 from worker.adapters.memory import SeenCall
 from worker.core.delivery import Lane
 from worker.core.job import Job, Rejected, decode
-from worker.core.outcome import Answer, InDoubt, NeverLeft, NoAnswer, Reply
+from worker.core.outcome import Answer, InDoubt, NeverLeft, NoAnswer, Response
 from worker.flow.lane import Batch
 from worker.flow.observations import AccountResumed, AccountSuspended, JobFinished, JobRequeued, Surprise
 from worker.flow.ports import MediaRefused, MediaUnavailable
 
 
-def answering(*replies: Reply | None) -> Callable[[SeenCall], Awaitable[Reply]]:
+def answering(*replies: Response | None) -> Callable[[SeenCall], Awaitable[Response]]:
     """Give these replies, one a call, then accept; None accepts."""
     left = list(replies)
 
-    async def answer(call: SeenCall) -> Reply:
+    async def answer(call: SeenCall) -> Response:
         await asyncio.sleep(0.02)
         reply = left.pop(0) if left else None
         return accept(call) if reply is None else reply
@@ -80,7 +80,7 @@ def test_urgent_leaves_before_bulk_and_each_lane_oldest_first() -> None:
 def test_no_more_calls_are_under_way_than_allowed() -> None:
     most = [0, 0]
 
-    async def slow(call: SeenCall) -> Reply:
+    async def slow(call: SeenCall) -> Response:
         most[0] += 1
         most[1] = max(most)
         await asyncio.sleep(1.5)
@@ -113,7 +113,7 @@ def test_a_throttled_job_goes_round_and_closes_the_account_for_its_time() -> Non
 
 
 @pytest.mark.parametrize("reply", [NoAnswer("reset"), Answer(500, b""), Answer(200, b"<html>"), Answer(302, b"")])
-def test_a_job_in_doubt_is_held_and_never_called_again(reply: Reply) -> None:
+def test_a_job_in_doubt_is_held_and_never_called_again(reply: Response) -> None:
     async def story() -> None:
         async with Stage(answer=answering(reply)) as stage:
             stage.server.publish_job("acme", job_body())
@@ -276,7 +276,7 @@ def test_a_job_that_waits_here_too_long_is_put_back() -> None:
 
 
 def test_a_bug_in_the_call_leaves_the_job_in_doubt_and_the_others_go_on() -> None:
-    async def buggy(call: SeenCall) -> Reply:
+    async def buggy(call: SeenCall) -> Response:
         if call.content.text == "boom":
             raise KeyError("bug")
         return accept(call)
@@ -347,7 +347,7 @@ def test_nothing_is_called_while_nothing_can_be_told() -> None:
 
 
 @pytest.mark.parametrize("reply", [NeverLeft("refused"), Answer(429, b"")])
-def test_a_job_that_went_back_by_itself_is_not_put_back_as_well(reply: Reply) -> None:
+def test_a_job_that_went_back_by_itself_is_not_put_back_as_well(reply: Response) -> None:
     """Both copies would be sent."""
 
     async def story() -> None:
@@ -396,7 +396,7 @@ def test_a_bug_in_reading_a_job_is_a_dead_letter_and_the_others_go_on() -> None:
 
 
 def test_an_account_that_is_refused_while_draining_stays_drained() -> None:
-    async def late_refusal(_: SeenCall) -> Reply:
+    async def late_refusal(_: SeenCall) -> Response:
         await asyncio.sleep(5)
         return Answer(401, b"")
 
@@ -416,7 +416,7 @@ def test_an_account_that_is_refused_while_draining_stays_drained() -> None:
 
 
 def test_a_call_that_was_broken_off_is_in_doubt_and_its_task_goes_on_uncancelled() -> None:
-    async def never(_: SeenCall) -> Reply:
+    async def never(_: SeenCall) -> Response:
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -12,7 +12,7 @@ from tests.virtual_time import run_virtual
 from worker.adapters.memory import MemoryBroker, SeenCall
 from worker.core.delivery import Delivery
 from worker.core.journal import State
-from worker.core.outcome import Answer, Reply
+from worker.core.outcome import Answer, Response
 from worker.core.steps import Step
 
 
@@ -49,7 +49,7 @@ def test_a_refused_job_passes_between_its_copy_and_its_ack() -> None:
         passed: list[Step] = []
         answers = [Answer(429, b"")]
 
-        async def refuse_once(call: SeenCall) -> Reply:
+        async def refuse_once(call: SeenCall) -> Response:
             return answers.pop() if answers else accept(call)
 
         async with Stage(passed=passed.append, answer=refuse_once) as stage:

@@ -9,7 +9,7 @@ from tests.jobs import job_body
 from tests.unit.flow.stage import Stage, accept
 from tests.virtual_time import run_virtual
 from worker.adapters.memory import SeenCall
-from worker.core.outcome import Answer, Reply
+from worker.core.outcome import Answer, Response
 from worker.flow.observations import AccountResumed, AccountSuspended
 
 WELL = Answer(200, b'{"meta":{"status":"SUCCESS"},"data":{"mms_balance":"5"}}')
@@ -24,8 +24,8 @@ class Vendor:
         self.admitted_s: list[float] = []
         self.refused_s: list[float] = []
 
-    def answering(self) -> Callable[[SeenCall], Awaitable[Reply]]:
-        async def answer(call: SeenCall) -> Reply:
+    def answering(self) -> Callable[[SeenCall], Awaitable[Response]]:
+        async def answer(call: SeenCall) -> Response:
             now_s = asyncio.get_running_loop().time()
             recent = [at_s for at_s in self.admitted_s if at_s > now_s - 1]
             if self.is_key_right and len(recent) >= self.limit_per_s:
