@@ -16,9 +16,11 @@ from worker.flow.observations import (
     AccountsChanged,
     AccountServed,
     AccountSuspended,
+    BalanceSeen,
     BrokerBlocked,
     BrokerConnected,
     BrokerLost,
+    CallbackAnswered,
     CallFinished,
     Consuming,
     DoubtResolved,
@@ -38,6 +40,12 @@ from worker.flow.observations import (
     Published,
     ReloadApplied,
     ReloadRefused,
+    RepliesPolled,
+    ReplyRepeated,
+    ReplyTold,
+    ReportPutAside,
+    ReportRepeated,
+    ReportTold,
     SlotTaken,
     Surprise,
     Suspected,
@@ -126,6 +134,17 @@ class Metrics(Series):
                 self.draining.set(1)
             case DrainEnded():
                 self.draining.set(0)
+            case (
+                ReportTold()
+                | ReportRepeated()
+                | ReportPutAside()
+                | ReplyTold()
+                | ReplyRepeated()
+                | CallbackAnswered()
+                | RepliesPolled()
+                | BalanceSeen()
+            ):
+                pass
             case Surprise():
                 self.surprises.inc()
             case _:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from worker.core.accounts import AccountsChange
 from worker.core.events import ResolvedAs
 from worker.core.outcome import SuspendedBecause
+from worker.core.reports import ReportStatus
 from worker.core.settlement import End, RequeueReason
 from worker.flow.ports import LimiterState
 
@@ -18,6 +19,8 @@ class Operation(enum.StrEnum):
 
     SEND = "send_mms"
     ACCOUNT = "account"
+    REPLIES = "get_responses"
+    MARK_READ = "inbound_read_bulk"
 
 
 class CallResult(enum.StrEnum):
@@ -279,6 +282,86 @@ class DrainEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportTold:
+    """A delivery report was published. ``delay_s``: from the send's answer to the report, where the send is known."""
+
+    account: str
+    status: ReportStatus
+    delay_s: float | None
+    is_of_known_job: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRepeated:
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPutAside:
+    """It came before anybody knew of its message, and is looked at again in a while."""
+
+    account: str
+
+
+class ReplyWay(enum.StrEnum):
+    """How a reply came."""
+
+    CALLBACK = "callback"
+    POLL = "poll"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTold:
+    account: str
+    way: ReplyWay
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRepeated:
+    account: str
+    way: ReplyWay
+
+
+class CallbackResult(enum.StrEnum):
+    """What a callback was answered."""
+
+    TAKEN = "taken"
+    NOT_TAKEN = "not_taken"
+    """503: the vendor repeats it."""
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    UNKNOWN_ADDRESS = "unknown_address"
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackAnswered:
+    """``account`` is None when the address is nobody's. ``why``: of what was not taken, in a sentence."""
+
+    result: CallbackResult
+    account: str | None
+    duration_s: float
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepliesPolled:
+    """The unread replies were asked for: how many there were; ``why`` is not None when that ended early."""
+
+    account: str
+    seen: int
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceSeen:
+    """What ``GET account`` said is left of the account's MMS credit; ``is_low``: less than is wanted."""
+
+    account: str
+    balance: float
+    is_low: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Surprise:
     """A bug, caught at the one place where surprises end."""
 
@@ -316,6 +399,14 @@ Observation = (
     | AccountNotConsumed
     | DrainStarted
     | DrainEnded
+    | ReportTold
+    | ReportRepeated
+    | ReportPutAside
+    | ReplyTold
+    | ReplyRepeated
+    | CallbackAnswered
+    | RepliesPolled
+    | BalanceSeen
     | Surprise
 )
 

@@ -38,6 +38,17 @@ class PublishFailed(Exception):  # noqa: N818 - named for what happened
     """The broker did not confirm: it may or may not hold the message."""
 
 
+class Publishing(Protocol):
+    """The part of a ``Broker`` that takes publications."""
+
+    def publish_many(self, publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
+        """See ``Broker``."""
+
+    @property
+    def can_publish(self) -> bool:
+        """See ``Broker``."""
+
+
 class Broker(Protocol):
     """Hands out deliveries, takes publications, and is told when a delivery is done with."""
 
@@ -245,6 +256,16 @@ class Journal(Protocol):
 
     async def doubts(self, accounts: Iterable[str]) -> dict[str, Doubts] | JournalAway:
         """How many jobs of each account are in doubt, and since when."""
+
+
+# --- Callbacks -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """What the API told us could not be kept safe now; it is to tell it again. ``why``: a sentence, no phone number."""
+
+    why: str
 
 
 # --- Sendings and replies --------------------------------------------------------------------------------
