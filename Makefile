@@ -14,7 +14,7 @@ RUN := .venv/bin/python
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help environment setup demo chaos kills outage bench-pace bench-limit bench-speed test simulate check fmt lock clean
+.PHONY: help environment setup demo chaos kills outage bench-pace bench-limit bench-speed bench-receive test simulate check fmt lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,3 +73,6 @@ bench-limit: setup ## the same for all ways to count, rates and jitters, and thr
 
 bench-speed: setup ## measure what a worker does without a limit, and what a job costs (BENCH_ARGS="--jobs 10000")
 	@$(RUN) -m loadtest.bench speed $(BENCH_ARGS)
+
+bench-receive: setup ## measure what a receiver takes, and what a flood does to the sending (BENCH_ARGS="--parts callbacks")
+	@$(RUN) -m loadtest.bench receive $(BENCH_ARGS)

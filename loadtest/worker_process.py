@@ -25,10 +25,14 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 class WorkerProcess:
-    """`python -m worker run`, from the start of the `with` block to its end. Its log goes to a file in `folder`."""
+    """`python -m worker run`, from the start of the `with` block to its end. Its log goes to a file in `folder`.
 
-    def __init__(self, name: str, *, folder: Path, settings: Mapping[str, str]) -> None:
+    `command` is what it runs instead: "receive".
+    """
+
+    def __init__(self, name: str, *, folder: Path, settings: Mapping[str, str], command: str = "run") -> None:
         self.name = name
+        self._command = command
         self._log = folder / f"{name.replace(' ', '-')}.log"
         self._settings = settings
         self._admin_port = free_port()
@@ -39,8 +43,8 @@ class WorkerProcess:
     def __enter__(self) -> Self:
         own = {name: value for name, value in os.environ.items() if not name.upper().startswith("MMS_")}
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", "worker", self._command],
                 cwd=PROJECT,
                 env={**own, **self._settings, "MMS_ADMIN_PORT": str(self._admin_port)},
                 stdin=subprocess.DEVNULL,

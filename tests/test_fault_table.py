@@ -87,6 +87,18 @@ FAULTS = {
         "out for 30 minutes, then back",
         "unknown new fields",
     ),
+    "Callbacks": (
+        "wrong secret",
+        "replayed",
+        "out of order",
+        "before the send's answer",
+        "unknown id",
+        "flood",
+        "broker or Redis down",
+        "kill -9 of a receiver",
+        "broken body",
+        "pages that shift",
+    ),
 }
 COLUMNS = 4
 TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)(?:\[([^\]]+)\])?`")

@@ -16,6 +16,7 @@ ALLOWED = {
     "worker/adapters": ("worker.core", "worker.flow", "worker.adapters"),
     "worker/app.py": ("worker",),
     "worker/parts.py": ("worker",),
+    "worker/receiver.py": ("worker",),
     "worker/commands": ("worker",),
     "worker/__main__.py": ("worker",),
     "worker/settings": ("worker.core", "worker.settings"),

@@ -11,15 +11,17 @@ import typer
 
 from worker.adapters import logs
 from worker.app import run_worker
+from worker.commands.account import show_account
 from worker.commands.check import check_everything
 from worker.commands.dead_letters import dead_letters_cli
 from worker.commands.in_doubt import in_doubt_cli
 from worker.commands.publish import EXIT_INTERRUPTED, FlagJob, publish_lines, publish_one
 from worker.commands.status import show_status
-from worker.commands.terminal import run_async, settings_or_exit
+from worker.commands.terminal import receiver_settings_or_exit, run_async, settings_or_exit
 from worker.core.event_schema import event_schema
 from worker.core.job import job_schema
 from worker.parts import worker_version
+from worker.receiver import run_receiver
 
 cli = typer.Typer(
     name="mms-worker",
@@ -52,6 +54,35 @@ Settings come from the environment (MMS_…). The ones that most people set:
 \b
   MMS_API_URL=https://api.example/api/v3 MMS_APP_KEY=… mms-worker run
   MMS_ACCOUNTS_FILE=accounts.toml MMS_ADMIN_PORT=9465 mms-worker run
+"""
+
+_RECEIVE_HELP = """Receive delivery reports and replies: as many processes as you like, beside those that send.
+
+The vendor posts them to addresses of yours that hold a secret, and they become events:
+
+\b
+  POST https://YOUR-HOST/callbacks/ACCOUNT/TOKEN/reports
+  POST https://YOUR-HOST/callbacks/ACCOUNT/TOKEN/replies
+
+What cannot be kept safe now is answered with 503, and the vendor posts it again. Replies are asked for as well, since a
+callback may get lost. SIGTERM (or Ctrl-C) answers what is in hand; SIGHUP reads accounts, tokens and certificate again.
+
+Settings come from the environment (MMS_…), as those of run; and:
+
+\b
+  MMS_CALLBACK_TOKEN     the secret in the addresses   required (or callback_token in MMS_ACCOUNTS_FILE)
+  MMS_RECEIVE_HOST       where to listen               127.0.0.1
+  MMS_RECEIVE_PORT       and on which port             8080
+  MMS_RECEIVE_CERT_FILE  certificate, with             none: a proxy in front does TLS
+  MMS_RECEIVE_KEY_FILE   its key
+  MMS_REPLIES_POLL_S     how often replies are asked   30 (0: never)
+
+[bold]Examples[/bold]
+
+\b
+  MMS_CALLBACK_TOKEN_FILE=token MMS_APP_KEY=… MMS_API_URL=https://api.example/api/v3 mms-worker receive
+  MMS_RECEIVE_HOST=0.0.0.0 MMS_RECEIVE_PORT=8443 MMS_RECEIVE_CERT_FILE=cert.pem MMS_RECEIVE_KEY_FILE=key.pem \\
+    MMS_ACCOUNTS_FILE=accounts.toml MMS_ADMIN_PORT=9465 mms-worker receive
 """
 
 _PUBLISH_HELP = """Publish jobs, from JSON Lines or from flags.
@@ -95,6 +126,20 @@ Exit code 0; 1 when Redis or the broker could not be asked, 2 when the settings 
   mms-worker status --json | jq '.accounts[] | select(.state != "open")'
 """
 
+_ACCOUNT_HELP = """Show what the API says of each account: its balance, and whether its key is accepted.
+
+One GET account call each, in a slot like any other call. "sending" says whether the workers may send for it.
+Low is a balance below MMS_BALANCE_LOW.
+Exit code 0; 1 when an account is refused, used up or not answered for, 2 when the settings are wrong.
+
+[bold]Examples[/bold]
+
+\b
+  mms-worker account
+  mms-worker account campaign
+  mms-worker account --json | jq '.accounts[] | {account, mms_balance}'
+"""
+
 _SCHEMA_HELP = """Print the JSON Schema of a job, as producers publish it, or of an event, as the worker does.
 
 [bold]Examples[/bold]
@@ -130,6 +175,14 @@ def run() -> None:
     settings = settings_or_exit()
     logs.configure(level=settings.log_level, style=settings.log_format)
     raise typer.Exit(run_async(run_worker(settings)))
+
+
+@cli.command(help=_RECEIVE_HELP)
+def receive() -> None:
+    """Run the receiver."""
+    settings = receiver_settings_or_exit()
+    logs.configure(level=settings.log_level, style=settings.log_format)
+    raise typer.Exit(run_async(run_receiver(settings)))
 
 
 @cli.command(help=_PUBLISH_HELP)
@@ -178,6 +231,16 @@ def status(
         raise typer.Exit(run_async(show_status(settings, is_watching=watch, is_json=as_json)))
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@cli.command(help=_ACCOUNT_HELP)
+def account(
+    name: Annotated[str | None, typer.Argument(metavar="ACCOUNT", help="One account; all when absent.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show balances."""
+    raise typer.Exit(run_async(show_account(settings_or_exit(), name, is_json=as_json)))
 
 
 @cli.command(help=_SCHEMA_HELP)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from redis.asyncio import Redis
+
 from worker.adapters import logs as logs_adapter
 from worker.adapters.admin_http import AdminServer
 from worker.adapters.failpoint import KillAt, KillOver
@@ -21,8 +23,10 @@ from worker.adapters.logs import LogObserver
 from worker.adapters.media import MediaFetcher
 from worker.adapters.prometheus import Metrics
 from worker.adapters.rabbitmq import RabbitBroker
+from worker.adapters.redis_journal import RedisJournal
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.adapters.redis_presence import Presence
+from worker.adapters.redis_sendings import RedisSendings
 from worker.adapters.redis_suspects import RedisSuspects
 from worker.core.accounts import Account
 from worker.core.job import decode
@@ -46,7 +50,9 @@ from worker.parts import (
     broker_address,
     build_api,
     build_doubt_keeper,
+    build_groups,
     build_journal,
+    build_sendings,
     open_redis,
     process_name,
     trusting,
@@ -95,9 +101,7 @@ async def run_worker(settings: Settings) -> int:
             monotonic=time.monotonic,
             on_failure=stop.fail,
         )
-        journal = build_journal(settings, redis, observe=observe, on_failure=stop.fail)
-        stack.push_async_callback(journal.close)
-        await journal.warm_up()
+        journal, sendings = await open_memory(settings, redis, stack, observe=observe, on_failure=stop.fail)
         process = secrets.token_hex(6)
         api = build_api(settings, passed=passed)
         stack.push_async_callback(api.aclose)
@@ -112,6 +116,7 @@ async def run_worker(settings: Settings) -> int:
             api=api,
             media=media,
             journal=journal,
+            sendings=sendings,
             process=process,
             rules=Rules(region=settings.region, attempts_max=settings.attempts_max),
             observe=observe,
@@ -213,6 +218,23 @@ async def run_worker(settings: Settings) -> int:
             observe=observe,
             monotonic=time.monotonic,
         )
+
+
+async def open_memory(
+    settings: Settings,
+    redis: Redis,
+    stack: AsyncExitStack,
+    *,
+    observe: Observer,
+    on_failure: Callable[[BaseException], None],
+) -> tuple[RedisJournal, RedisSendings]:
+    """What is remembered of jobs and of messages: asked together, and ready before the first slot."""
+    groups = build_groups(redis, observe=observe, on_failure=on_failure)
+    stack.push_async_callback(groups.close)
+    journal = build_journal(settings, groups, on_failure=on_failure)
+    stack.push_async_callback(journal.close)
+    await journal.warm_up()
+    return journal, build_sendings(settings, groups)
 
 
 def set_failpoint(failpoint: Failpoint | Poison | None) -> tuple[Passed, Read]:

@@ -21,11 +21,15 @@ from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.rabbitmq_connection import BrokerAddress
 from worker.adapters.rabbitmq_walk import open_walk
 from worker.adapters.redis_connection import redis_client, require_redis
+from worker.adapters.redis_groups import RedisGroups
 from worker.adapters.redis_journal import RedisJournal
+from worker.adapters.redis_reply_book import RedisReplyBook
+from worker.adapters.redis_sendings import RedisSendings
 from worker.adapters.redis_turn import RedisTurn
 from worker.core.accounts import Account, Credentials
 from worker.core.doubt_rules import Deadline, DoubtRule
 from worker.core.journal import JOURNAL_SLACK_S
+from worker.core.sendings import NOTED_LATE_S_MAX
 from worker.core.steps import Passed, unwatched
 from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow.doubts import DoubtKeeper
@@ -66,40 +70,69 @@ def accounts_of(settings: Settings, accounts: Iterable[AccountSettings]) -> tupl
     )
 
 
+def build_groups(redis: Redis, *, observe: Observer, on_failure: Callable[[BaseException], None]) -> RedisGroups:
+    """The way to Redis that the process's scripts share."""
+    return RedisGroups(redis=redis, monotonic=time.monotonic, observe=observe, on_failure=on_failure)
+
+
 def build_journal(
-    settings: Settings, redis: Redis, *, observe: Observer, on_failure: Callable[[BaseException], None]
+    settings: Settings, groups: RedisGroups, *, on_failure: Callable[[BaseException], None]
 ) -> RedisJournal:
     """The journal, as everybody must have it: what one takes for the claim of a worker that died, nobody may use."""
     return RedisJournal(
-        redis=redis,
-        keep_s=settings.deduplication_s,
-        call_s_max=settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S,
-        monotonic=time.monotonic,
-        observe=observe,
-        on_failure=on_failure,
+        groups=groups, keep_s=settings.deduplication_s, call_s_max=_call_s_max(settings), on_failure=on_failure
     )
+
+
+def build_sendings(settings: Settings, groups: RedisGroups) -> RedisSendings:
+    """What is remembered of messages, as workers and receivers must have it alike."""
+    return RedisSendings(groups=groups, keep_s=settings.reports_s, noted_s_max=report_wait_s_max(settings))
+
+
+def build_reply_book(settings: Settings, redis: Redis) -> RedisReplyBook:
+    """What is remembered of replies."""
+    return RedisReplyBook(redis=redis, keep_s=settings.deduplication_s)
+
+
+def report_wait_s_max(settings: Settings) -> float:
+    """How long a report of a message that nobody knows waits: until surely all is noted of a call that sent it."""
+    return _call_s_max(settings) + NOTED_LATE_S_MAX
+
+
+def _call_s_max(settings: Settings) -> float:
+    """From the claim for a call until its outcome is on record, at most."""
+    return settings.connect_timeout_s + settings.read_timeout_s + JOURNAL_SLACK_S
 
 
 def build_doubt_keeper(
     settings: Settings, redis: Redis, *, journal: RedisJournal, roster: Roster, process: str, observe: Observer
 ) -> DoubtKeeper:
     """The keeper of the jobs in doubt of the accounts in ``roster``; ``process``: its name among all that ever were."""
-    # Workers that serve other accounts have a turn of their own.
-    names = "\n".join(sorted(account.name for account in settings.accounts))
-    which = f"in_doubt:{hashlib.sha256(names.encode()).hexdigest()[:16]}"
+    which = _doubts_turn(settings)
     return DoubtKeeper(
         open_walk=lambda: open_walk(
             broker_address(settings), IN_DOUBT_QUEUE, walk_s_max=DOUBTS_WALK_S_MAX, is_order_kept_when_cancelled=False
         ),
         journal=journal,
         turn=RedisTurn(redis=redis, name=which, holder=process),
-        sweep=RedisTurn(redis=redis, name=f"{which}:sweep", holder=process),
+        sweep=build_sweep(settings, redis, process=process),
         deadlines=lambda: {account.name: account.doubts for account in roster.accounts},
         region=settings.region,
         observe=observe,
         monotonic=time.monotonic,
         wall_clock=utc_now,
     )
+
+
+def build_sweep(settings: Settings, redis: Redis, *, process: str) -> RedisTurn:
+    """The turn of the keeper of jobs in doubt that whoever resolves one frees, so that he looks soon."""
+    return RedisTurn(redis=redis, name=f"{_doubts_turn(settings)}:sweep", holder=process)
+
+
+def _doubts_turn(settings: Settings) -> str:
+    """Workers that serve other accounts have a turn of their own."""
+    names = "\n".join(sorted(account.name for account in settings.accounts))
+    return f"in_doubt:{hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 
 def build_api(settings: Settings, *, passed: Passed = unwatched) -> MmsHttpApi:

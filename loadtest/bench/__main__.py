@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench pace|limit|speed`: see the package."""
+"""`python -m loadtest.bench pace|limit|speed|receive`: see the package."""
 
 import sys
 from dataclasses import asdict
@@ -17,6 +17,10 @@ from loadtest.bench.limit.run import measure_limit
 from loadtest.bench.options import PaceOptions, SpeedOptions, read_options
 from loadtest.bench.pace import measure_pace
 from loadtest.bench.processes import require_proc
+from loadtest.bench.receive.callbacks import measure_callbacks
+from loadtest.bench.receive.flood import measure_flood
+from loadtest.bench.receive.options import ReceiveOptions
+from loadtest.bench.receive.report import draw_callbacks, draw_flood
 from loadtest.bench.report import draw_circumstances, draw_pace, draw_speed, result, write_json
 from loadtest.bench.speed import SpeedFigures, measure_speed
 from loadtest.command_line import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, unwind_on_signals
@@ -53,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if is_complete else EXIT_NOT_MEASURED
 
 
-def _measure(options: PaceOptions | LimitOptions | SpeedOptions, seen: Circumstances, console: Console) -> bool:
+def _measure(
+    options: PaceOptions | LimitOptions | SpeedOptions | ReceiveOptions, seen: Circumstances, console: Console
+) -> bool:
     """Whether all that was asked for was measured."""
     told: object
     is_complete = True
@@ -71,6 +77,8 @@ def _measure(options: PaceOptions | LimitOptions | SpeedOptions, seen: Circumsta
             rows, versions = _measure_speeds(options, console)
             draw_speed(console, options, rows)
             told = [asdict(row) for row in rows]
+        case ReceiveOptions():
+            told, versions = _measure_receiving(options, console)
     draw_circumstances(console, seen, versions)
     if options.json_file is not None:
         _write(options.json_file, result(options, seen, versions, told))
@@ -80,6 +88,20 @@ def _measure(options: PaceOptions | LimitOptions | SpeedOptions, seen: Circumsta
 def _measure_speeds(options: SpeedOptions, console: Console) -> tuple[list[SpeedFigures], Versions]:
     measured = [measure_speed(options, picture, console) for picture in options.pictures]
     return [figures for figures, _ in measured], measured[-1][1]
+
+
+def _measure_receiving(options: ReceiveOptions, console: Console) -> tuple[dict[str, object], Versions]:
+    told: dict[str, object] = {}
+    for part in options.parts:
+        if part == "callbacks":
+            callbacks, versions = measure_callbacks(options, console)
+            draw_callbacks(console, options, callbacks)
+            told[part] = asdict(callbacks)
+        else:
+            flood, versions = measure_flood(options, console)
+            draw_flood(console, flood)
+            told[part] = asdict(flood) | {"moved_by": flood.moved_by}
+    return told, versions
 
 
 def _write(path: Path, told: dict[str, object]) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from loadtest.bench.limit.options import LimitOptions, add_limit, limit_options
 from loadtest.bench.option_types import milliseconds, new_file, whole
+from loadtest.bench.receive.options import ReceiveOptions, add_receive, receive_options
 from loadtest.command_line import OneSentenceParser
 from loadtest.simulator.limit import Window
 
@@ -24,7 +25,8 @@ SEED_MAX = 2**31 - 1
 DESCRIPTION = """\
 Measurements on this machine, with private servers and the simulator of the API: `pace`, how well workers with a
 backlog use the limit and keep it; `limit`, the same for every way to count, rate and jitter, and for what others use;
-`speed`, what a worker does when no limit holds it up, and what a job costs.
+`speed`, what a worker does when no limit holds it up, and what a job costs; `receive`, how many report callbacks a
+receiver takes, and what a flood of guesses does to the pace of sending.
 """
 EXAMPLES = f"""\
 examples:
@@ -32,6 +34,7 @@ examples:
   {PROGRAM} pace --rate 150 --window calendar --spread-ms 10 --json pace.json
   {PROGRAM} limit --rates 15 --windows rolling --no-rivals --json limit.json
   {PROGRAM} speed --jobs 10000 --picture url
+  {PROGRAM} receive --parts callbacks --connections 32
 
 exit code: 0 when it was measured, whatever the figures; 1 when it could not be measured; 2 when it could not be set
 up; 130 when it was interrupted.
@@ -65,7 +68,7 @@ class SpeedOptions:
     json_file: Path | None
 
 
-def read_options(arguments: Sequence[str]) -> PaceOptions | LimitOptions | SpeedOptions:
+def read_options(arguments: Sequence[str]) -> PaceOptions | LimitOptions | SpeedOptions | ReceiveOptions:
     """Read the command line; leaves with exit code 2 and one sentence when it is wrong."""
     parser = OneSentenceParser(
         prog=PROGRAM,
@@ -76,11 +79,14 @@ def read_options(arguments: Sequence[str]) -> PaceOptions | LimitOptions | Speed
     shared = OneSentenceParser(add_help=False)
     shared.add_argument("--seed", type=whole(0, SEED_MAX), default=1, help="of the picture and the latency (default 1)")
     shared.add_argument("--json", type=new_file, metavar="FILE", help="write the result there, too")
-    measurements = parser.add_subparsers(dest="measurement", required=True, metavar="pace|limit|speed")
+    measurements = parser.add_subparsers(dest="measurement", required=True, metavar="pace|limit|speed|receive")
     _add_pace(measurements.add_parser("pace", parents=[shared], help="how well the limit is used and kept"))
     add_limit(measurements.add_parser("limit", parents=[shared], help="the same for all kinds, and for others"))
     _add_speed(measurements.add_parser("speed", parents=[shared], help="how fast without a limit, at what cost"))
+    add_receive(measurements.add_parser("receive", parents=[shared], help="what a receiver takes, and bears"))
     told = parser.parse_args(arguments)
+    if told.measurement == "receive":
+        return receive_options(told)
     if told.measurement == "pace":
         return PaceOptions(
             rate_per_s=told.rate,

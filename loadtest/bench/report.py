@@ -15,9 +15,15 @@ from loadtest.bench.circumstances import Circumstances, Versions
 from loadtest.bench.limit.options import LimitOptions
 from loadtest.bench.options import PaceOptions, SpeedOptions
 from loadtest.bench.pace import PaceFigures, best_share
+from loadtest.bench.receive.options import ReceiveOptions
 from loadtest.bench.speed import SpeedFigures
 
-MEASUREMENTS: dict[type, str] = {PaceOptions: "pace", LimitOptions: "limit", SpeedOptions: "speed"}
+MEASUREMENTS: dict[type, str] = {
+    PaceOptions: "pace",
+    LimitOptions: "limit",
+    SpeedOptions: "speed",
+    ReceiveOptions: "receive",
+}
 BYTES_PER_MB = 1_000_000
 COST_TITLES = {"worker": "worker", "simulator": "simulator", "rabbitmq": "RabbitMQ", "redis": "Redis"}
 
@@ -103,7 +109,10 @@ def draw_circumstances(console: Console, seen: Circumstances, versions: Versions
 
 
 def result(
-    options: PaceOptions | LimitOptions | SpeedOptions, seen: Circumstances, versions: Versions, figures: object
+    options: PaceOptions | LimitOptions | SpeedOptions | ReceiveOptions,
+    seen: Circumstances,
+    versions: Versions,
+    figures: object,
 ) -> dict[str, Any]:
     """The whole result, as JSON has it. `figures` is a dictionary, or a list of them."""
     return {

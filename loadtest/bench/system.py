@@ -34,10 +34,11 @@ class System:
         """Process ids, by the name in tables."""
         return {"simulator": self.simulator.pid, "rabbitmq": self.broker.pid, "redis": self.store.pid}
 
-    def worker(self, name: str, settings: Mapping[str, str]) -> WorkerProcess:
-        """A worker of this system, not started yet."""
+    def worker(self, name: str, settings: Mapping[str, str], *, command: str = "run") -> WorkerProcess:
+        """A worker of this system, not started yet; or a receiver, when `command` is "receive"."""
         return WorkerProcess(
             name,
+            command=command,
             folder=self.folder,
             settings={
                 "MMS_AMQP_URL": self.broker.url,

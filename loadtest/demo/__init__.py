@@ -1,4 +1,4 @@
-"""The main job in one command: servers, simulator and workers on this machine, 600 jobs, and the books at the end.
+"""The main job in one command: servers, simulator, workers and a receiver on this machine, and the books at the end.
 
 The demo works from outside: it knows the worker's fixed interfaces (settings, jobs, events, queues) and imports
 nothing of it.

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from deploy.local import RabbitMQ, Redis, ServerError
 from loadtest.command_line import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, OneSentenceParser, unwind_on_signals
+from loadtest.demo.callbacks import API_KEY, make_address
 from loadtest.demo.jobs import make_jobs
 from loadtest.demo.live import Screen
 from loadtest.demo.pictures import sample_pictures
@@ -30,9 +31,13 @@ JOBS_MIN, JOBS_MAX = 50, 5_000
 EXIT_NOT_WELL = 1
 FAILURES = (LoadTestError, ServerError, SimulatorProcessError, SimulatorControlError, OSError)
 
+CALL_TIMES = {"MMS_CONNECT_TIMEOUT_S": "3", "MMS_READ_TIMEOUT_S": "5"}
+"""Shorter than usual: for 40 s more than a call may take a report of a job in doubt waits for a better explanation."""
+
 DESCRIPTION = """\
-The main job in one command: RabbitMQ, Redis, a simulator of the API and two workers, all private to the demo;
-jobs with real pictures; and a table of what became of them. Leaves nothing running and nothing behind.
+The main job in one command: RabbitMQ, Redis, a simulator of the API, two workers and a receiver, all private to the
+demo; jobs with real pictures, delivery reports and replies; and a table of what became of them. It takes about a
+minute, and leaves nothing running and nothing behind.
 """
 EXAMPLES = """\
 examples:
@@ -86,25 +91,37 @@ def _run(options: Options, console: Console, stack: ExitStack) -> Finished:
         "MMS_REDIS_URL": store.url,
         "MMS_API_URL": simulator.api_url,
         "MMS_API_CA_FILE": str(simulator.ca_file),
-        "MMS_APP_KEY": "demo-key",
+        "MMS_APP_KEY": API_KEY,
         "MMS_RATE_PER_S": str(LIMIT_PER_S),
+        **CALL_TIMES,
     }
-    with step(console, f"{WORKERS} workers"):
+    address = make_address(folder)
+    with step(console, f"{WORKERS} workers, and a receiver of reports and replies"):
         workers = [
             stack.enter_context(WorkerProcess(f"worker {number}", folder=folder, settings=settings))
             for number in range(1, WORKERS + 1)
         ]
-        for worker in workers:
-            worker.wait_until_ready()
+        receiver = stack.enter_context(
+            WorkerProcess("receiver", folder=folder, settings={**settings, **address.settings}, command="receive")
+        )
+        for process in (*workers, receiver):
+            process.wait_until_ready()
     jobs = make_jobs(options.jobs, pictures, datetime.now(UTC))
-    plan = Plan(jobs=jobs, workers=workers, limit_per_s=LIMIT_PER_S, is_killing=options.is_killing)
+    plan = Plan(
+        jobs=jobs,
+        workers=workers,
+        receiver=receiver,
+        address=address,
+        limit_per_s=LIMIT_PER_S,
+        is_killing=options.is_killing,
+    )
     finished = asyncio.run(run(plan, amqp_url=broker.url, control=simulator.control, screen=Screen(console, len(jobs))))
     if finished.why_not is not None or not finished.result.is_well:
         if finished.why_not is not None:
             console.print(finished.why_not, style="bold red", markup=False)
-        for worker in workers:
+        for process in (*workers, receiver):
             console.print(
-                f"The end of {worker.name}'s log:\n{worker.log_tail()}", markup=False, style="dim", soft_wrap=True
+                f"The end of {process.name}'s log:\n{process.log_tail()}", markup=False, style="dim", soft_wrap=True
             )
     return finished
 

@@ -16,6 +16,8 @@ ACCOUNT = "default"
 UNKNOWN_ACCOUNT = "nobody"
 OPTED_OUT = ("+61491571001", "+61491571002", "+61491571003")
 """The simulator is told that these are unsubscribed."""
+CUT = "demo-0007"
+"""The API accepts this job's message, and then the connection is cut."""
 
 #: Of so many jobs one is of the kind; the offsets keep the kinds apart.
 WRONG_EVERY = 33

@@ -38,6 +38,9 @@ class Moment:
     limit_usual_per_s: int
     queued: int
     throttled: int
+    reports: int
+    replies: int
+    in_doubt: int
     workers: tuple[WorkerSeen, ...]
 
     @property
@@ -54,6 +57,9 @@ def line(moment: Moment) -> str:
         f"{moment.pace_per_s} calls/s of {moment.limit_per_s}",
         f"backlog {moment.backlog}",
         f"{moment.throttled} 429s",
+        f"{moment.reports} reports",
+        f"{moment.replies} replies",
+        *([f"{moment.in_doubt} in doubt"] if moment.in_doubt else []),
         *(f"{worker.name} {worker.ended}" for worker in moment.workers if worker.ended),
     ]
     return "  ".join(parts)
@@ -76,6 +82,10 @@ def view(moment: Moment, jobs: int) -> RenderableType:
     waiting = f"{moment.queued} in the queue, the rest held by workers or in a retry queue"
     board.add_row("backlog", str(moment.backlog), Text(waiting, style="dim"))
     board.add_row("429s", str(moment.throttled), "")
+    board.add_row("reports", str(moment.reports), "")
+    board.add_row("replies", str(moment.replies), "")
+    doubt = "until a delivery report proves it was sent (up to a minute)" if moment.in_doubt else ""
+    board.add_row("in doubt", str(moment.in_doubt), Text(doubt, style="dim"))
     for worker in moment.workers:
         board.add_row(worker.name, "", _worker(worker))
     return Group(head, board)
@@ -133,8 +143,8 @@ class Screen:
             self._live.update(view(moment, self._jobs), refresh=True)
         elif moment.elapsed_s >= self._next_line_at_s:
             self._next_line_at_s = moment.elapsed_s + LINE_EVERY_S
-            self._console.print(line(moment), markup=False)
+            self._console.print(line(moment), markup=False, soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         """Tell of something that happened, above the board."""
-        self._console.print(sentence, markup=False)
+        self._console.print(sentence, markup=False, soft_wrap=True)

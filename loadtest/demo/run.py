@@ -5,20 +5,28 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from loadtest.demo.books import US_PER_S, Books, Death
 from loadtest.demo.broker import DEAD_QUEUE, JOBS_QUEUES, UNROUTABLE_QUEUE, DemoBroker, open_broker
-from loadtest.demo.jobs import OPTED_OUT, DemoJob
+from loadtest.demo.callbacks import API_KEY, Address, plan_for, replies_to
+from loadtest.demo.inbound import Inbound
+from loadtest.demo.jobs import CUT, OPTED_OUT, DemoJob
 from loadtest.demo.live import Moment, Screen, WorkerSeen
 from loadtest.demo.script import Script, Step
 from loadtest.demo.table import Result
 from loadtest.simulator.control_client import SimulatorControl
+from loadtest.simulator.faults import Fault
 from loadtest.worker_process import WorkerProcess
 
 TICK_S = 0.2
 RUN_S_MAX = 120.0
 """For the usual number of jobs; with more of them in proportion."""
 JOBS_USUAL = 600
+INBOUND_S_MAX = 80.0
+"""So long after the last end what comes back is awaited: the report of a job in doubt is believed after 48 s, when no
+call can be under way any more whose answer would tell more."""
+DOUBT_WORDS = "What is in doubt is resolved by its report, once no call under way can explain that: within a minute."
 QUIET_S = 0.5
 QUIET_AFTER_DEATH_S = 2.0
 """No call for so long after the last end: then nothing is under way any more. What a dead worker held comes back
@@ -27,16 +35,18 @@ to the others, and may even wait in a delay queue first."""
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done. `workers` are running and ready."""
+    """What is to be done. `workers` and the `receiver` are running and ready; it listens at `address`."""
 
     jobs: Sequence[DemoJob]
     workers: Sequence[WorkerProcess]
+    receiver: WorkerProcess
+    address: Address
     limit_per_s: int
     is_killing: bool
 
     @property
     def run_s_max(self) -> float:
-        """How long it may take."""
+        """How long it may take until every job has an end."""
         return RUN_S_MAX * max(1.0, len(self.jobs) / JOBS_USUAL)
 
 
@@ -52,21 +62,35 @@ async def run(plan: Plan, *, amqp_url: str, control: SimulatorControl, screen: S
     """Run it all; raises LoadTestError when the broker fails, and SimulatorControlError when the simulator does."""
     for number in OPTED_OUT:
         control.opt_out(number)
-    books = Books(plan.jobs)
-    async with open_broker(amqp_url, books.take) as broker:
-        watch = Watch(plan, books=books, broker=broker, control=control, screen=screen)
+    control.set_callbacks(API_KEY, plan_for(plan.address))
+    control.add_fault(Fault("reset_after_accept", count=1, marker=CUT))
+    books, inbound = Books(plan.jobs), Inbound()
+
+    def take(event: dict[str, Any]) -> None:
+        books.take(event)
+        inbound.take(event)
+
+    async with open_broker(amqp_url, take) as broker:
+        watch = Watch(plan, books=books, inbound=inbound, broker=broker, control=control, screen=screen)
         with screen:
             why_not = await watch.until_finished()
-        await stop(plan.workers, screen)
+        await stop((*plan.workers, plan.receiver), screen)
         await broker.read_all_events()
+        accepted = control.accepted()
         reckoning = books.reckon(
             letters=await broker.take_out(DEAD_QUEUE),
             unroutable=await broker.take_out(UNROUTABLE_QUEUE),
-            accepted=control.accepted(),
+            accepted=accepted,
             left_over=await broker.depth(*JOBS_QUEUES),
         )
         result = Result(
             reckoning=reckoning,
+            inbound=inbound.reckon(
+                posted=control.callbacks(),
+                replies=control.replies(API_KEY),
+                replies_sent=watch.replies_sent,
+                job_of_message=books.job_of_message(accepted),
+            ),
             summary=control.summary(),
             limit_per_s=plan.limit_per_s,
             bursts=watch.bursts,
@@ -78,7 +102,7 @@ async def run(plan: Plan, *, amqp_url: str, control: SimulatorControl, screen: S
 
 
 async def stop(workers: Sequence[WorkerProcess], screen: Screen) -> None:
-    """Have all workers end their calls and stop."""
+    """Have all of them end their calls and stop."""
     for worker in workers:
         worker.ask_to_stop()
     for worker in workers:
@@ -87,15 +111,25 @@ async def stop(workers: Sequence[WorkerProcess], screen: Screen) -> None:
 
 
 class Watch:
-    """Publishes, and looks at everything once a tick until every job has an end."""
+    """Publishes, and looks at everything once a tick until every job has an end, and all that comes back is told."""
 
     def __init__(
-        self, plan: Plan, *, books: Books, broker: DemoBroker, control: SimulatorControl, screen: Screen
+        self,
+        plan: Plan,
+        *,
+        books: Books,
+        inbound: Inbound,
+        broker: DemoBroker,
+        control: SimulatorControl,
+        screen: Screen,
     ) -> None:
+        self.replies_sent: dict[str, str] = {}
+        """The message that each reply answers, by the reply's id."""
         self.deaths: list[Death] = []
         self.bursts = 0
         self._plan = plan
         self._books = books
+        self._inbound = inbound
         self._broker = broker
         self._control = control
         self._screen = screen
@@ -103,6 +137,7 @@ class Watch:
         self._limit_per_s = plan.limit_per_s
         self._arrivals = Arrivals(control)
         self._seen_dead: set[str] = set()
+        self._sent_s: float | None = None
         self._started_s = time.monotonic()
 
     async def until_finished(self) -> str | None:
@@ -127,13 +162,30 @@ class Watch:
         """Empty when all is done, a sentence when it is given up, None to go on."""
         quiet_s = QUIET_AFTER_DEATH_S if self.deaths else QUIET_S
         is_done = is_published and moment.backlog == 0 and moment.queued == 0
-        if is_done and self._arrivals.none_for_s() >= quiet_s:
+        if is_done and self._sent_s is None:
+            self._sent_s = moment.elapsed_s
+            if moment.in_doubt:
+                self._screen.say(f"After {self._elapsed_s:.1f} s every job has an end. {DOUBT_WORDS}")
+        if is_done and self._arrivals.none_for_s() >= quiet_s and self._is_all_told():
             return ""
         if all(worker.ended for worker in moment.workers):
             return "No worker is left."
-        if moment.elapsed_s > self._plan.run_s_max:
+        if self._sent_s is not None:
+            if self._plan.receiver.ended is not None:
+                return "The receiver ended: what the API told it then is not known."
+            if moment.elapsed_s > self._sent_s + INBOUND_S_MAX:
+                return f"Not all that came back was told within {INBOUND_S_MAX:.0f} s."
+        elif moment.elapsed_s > self._plan.run_s_max:
             return f"Not done within {self._plan.run_s_max:.0f} s: {moment.backlog} jobs have no end yet."
         return None
+
+    def _is_all_told(self) -> bool:
+        """Whether every report and reply is told, and no job is in doubt of which a report told."""
+        if self._books.in_doubt & self._inbound.jobs_reported or not self.replies_sent:
+            return False
+        if not self._inbound.is_complete(self._control.callback_summary(), len(self.replies_sent)):
+            return False
+        return all(reply.is_read for reply in self._control.replies(API_KEY))
 
     async def _look(self) -> Moment:
         workers = tuple(self._look_at(worker) for worker in self._plan.workers)
@@ -149,6 +201,9 @@ class Watch:
             limit_usual_per_s=self._plan.limit_per_s,
             queued=await self._broker.depth(*JOBS_QUEUES),
             throttled=summary.throttled_calls,
+            reports=self._inbound.reports,
+            replies=self._inbound.replies,
+            in_doubt=len(self._books.in_doubt),
             workers=workers,
         )
 
@@ -170,10 +225,19 @@ class Watch:
                 self._set_limit(self._plan.limit_per_s // 2)
             case Step.RESTORE_LIMIT:
                 self._set_limit(self._plan.limit_per_s)
+            case Step.HAVE_REPLIES:
+                self._have_replies()
             case Step.KILL_WORKER:
                 worker = self._plan.workers[-1]
                 if worker.ended is None:
                     worker.kill()
+
+    def _have_replies(self) -> None:
+        replies = replies_to(self._control.accepted())
+        ids = self._control.add_replies(API_KEY, replies)
+        sent = (reply["original_message_id"] for reply in replies)
+        self.replies_sent = dict(zip(ids, sent, strict=True))
+        self._screen.say(f"After {self._elapsed_s:.1f} s {len(ids)} replies come in.")
 
     def _set_limit(self, limit_per_s: int) -> None:
         self._control.set_rate(limit_per_s)
@@ -186,7 +250,7 @@ class Watch:
 
 
 class Arrivals:
-    """When calls reached the API, of late; its clock is this machine's."""
+    """When calls reached the API, of late, and sends in particular; its clock is this machine's."""
 
     def __init__(self, control: SimulatorControl) -> None:
         self._control = control
@@ -199,12 +263,13 @@ class Arrivals:
         calls = self._control.calls(self._read)
         self._read += len(calls)
         self._recent_us.extend(call.at_us for call in calls)
-        self._last_us = max([self._last_us, *(call.at_us for call in calls)])
+        sends_us = (call.at_us for call in calls if call.operation == "send-mms")
+        self._last_us = max([self._last_us, *sends_us])
         second_ago_us = time.time_ns() // 1_000 - US_PER_S
         while self._recent_us and self._recent_us[0] < second_ago_us:
             self._recent_us.popleft()
         return len(self._recent_us)
 
     def none_for_s(self) -> float:
-        """How long ago the last one was that `in_last_second` has seen."""
+        """How long ago the last send was that `in_last_second` has seen."""
         return (time.time_ns() // 1_000 - self._last_us) / US_PER_S

@@ -3,6 +3,7 @@
 import enum
 
 LOWER_AT = (0.2, 0.6)
+REPLY_AT = 0.4
 KILL_AT = 0.45
 """As shares of all jobs that have ended; between the two bursts, so that calls are under way."""
 LOWERED_S = 1.5
@@ -13,14 +14,19 @@ class Step(enum.Enum):
 
     LOWER_LIMIT = enum.auto()
     RESTORE_LIMIT = enum.auto()
+    HAVE_REPLIES = enum.auto()
     KILL_WORKER = enum.auto()
 
 
 class Script:
-    """Says what is due: twice the limit is lowered for a moment, and in between a worker is killed, if asked for."""
+    """Says what is due: twice the limit is lowered for a moment, and in between replies come in.
+
+    Then, too, a worker is killed, if asked for.
+    """
 
     def __init__(self, *, is_killing: bool) -> None:
         self._waiting = [(share, Step.LOWER_LIMIT) for share in LOWER_AT]
+        self._waiting.append((REPLY_AT, Step.HAVE_REPLIES))
         if is_killing:
             self._waiting.append((KILL_AT, Step.KILL_WORKER))
         self._waiting.sort(key=lambda entry: entry[0])

@@ -9,12 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtest.demo.books import US_PER_S, Death, Reckoning
+from loadtest.demo.inbound import InboundReckoning
 from loadtest.demo.jobs import End
 from loadtest.percentile import percentile
 from loadtest.simulator.records import Summary
 
 NAMES_SHOWN_MAX = 5
 PROBLEMS_SHOWN_MAX = 8
+ON_THE_WAY, DELIVERED = "dispatched", "delivered"
 
 
 class Mood(enum.Enum):
@@ -41,6 +43,7 @@ class Result:
     """All that the table tells of. `published_at_us`: wall clock, by job; `deaths`: of workers, unasked."""
 
     reckoning: Reckoning
+    inbound: InboundReckoning
     summary: Summary
     limit_per_s: int
     bursts: int
@@ -64,7 +67,7 @@ class Result:
     @property
     def is_well(self) -> bool:
         """The rule of the exit code: nothing lost, nothing sent twice, and the books balance."""
-        return self.reckoning.is_balanced and self.are_duplicates_allowed
+        return self.reckoning.is_balanced and self.are_duplicates_allowed and not self.inbound.problems
 
     def latencies_s(self) -> list[float]:
         """From publish to the first acceptance, of every job that has one."""
@@ -90,9 +93,10 @@ def rows(result: Result) -> list[Row]:
         end(End.EXPIRED, "published after their expires_at"),
         end(End.DEAD, "wrong on purpose; kept in mms.dead"),
         end(End.UNROUTABLE, "account unknown; kept in mms.unroutable"),
-        end(End.IN_DOUBT, "sent or not, nobody knows; kept in mms.in_doubt", Mood.NOTABLE),
+        _in_doubt(books),
         Row("lost", str(len(books.lost)), _names(books.lost), Mood.BAD if books.lost else Mood.GOOD),
         _duplicated(result),
+        *_inbound_rows(result.inbound),
         Row("429s", str(summary.throttled_calls), _bursts(result.bursts)),
         Row(
             "worst rolling second",
@@ -101,6 +105,39 @@ def rows(result: Result) -> list[Row]:
             Mood.BAD if summary.worst_rolling_second > result.limit_per_s else Mood.GOOD,
         ),
         *_latency_rows(result),
+    ]
+
+
+def _in_doubt(books: Reckoning) -> Row:
+    count = books.ends.get(End.IN_DOUBT, 0)
+    notes = ["nobody knows; kept in mms.in_doubt"] if count else []
+    if books.resolved:
+        was = "1 was: its report proved it" if books.resolved == 1 else f"{books.resolved} were: reports proved them"
+        notes.append(f"{was} sent")
+    return Row(End.IN_DOUBT.value, str(count), "; ".join(notes), Mood.NOTABLE if count else Mood.PLAIN)
+
+
+def _inbound_rows(inbound: InboundReckoning) -> list[Row]:
+    def is_whole(told: int, made: int) -> Mood:
+        return Mood.GOOD if told == made else Mood.BAD
+
+    finals = {status: count for status, count in inbound.statuses.items() if status != ON_THE_WAY}
+    delivered = finals.pop(DELIVERED, 0)
+    others = "".join(f", {count} {status}" for status, count in sorted(finals.items()))
+    return [
+        Row(
+            "reports",
+            str(inbound.reports),
+            f"of {inbound.reports_made}; {inbound.again} came again, {inbound.early} too early",
+            is_whole(inbound.reports, inbound.reports_made),
+        ),
+        Row("messages delivered", str(delivered), others.removeprefix(", ")),
+        Row(
+            "replies",
+            str(inbound.replies),
+            f"of {inbound.replies_made}; {inbound.both_ways} came two ways",
+            is_whole(inbound.replies, inbound.replies_made),
+        ),
     ]
 
 
@@ -138,10 +175,12 @@ def verdict(result: Result) -> list[str]:
     ends = " + ".join(f"{books.ends.get(kind, 0)} {kind}" for kind in End)
     if result.is_well:
         twice = "nothing was sent twice" if not result.summary.duplicates else "every duplicate is explained"
-        return [f"All is well: nothing was lost, {twice}, and the books balance: {books.published} = {ends}."]
+        back = f"{result.inbound.reports} reports and {result.inbound.replies} replies were told once each."
+        return [f"All is well: nothing was lost, {twice}, and the books balance: {books.published} = {ends}. {back}"]
     told = list(books.problems[:PROBLEMS_SHOWN_MAX])
     if len(books.problems) > len(told):
         told.append(f"And {len(books.problems) - len(told)} more such sentences.")
+    told += result.inbound.problems
     if books.lost:
         told.insert(0, f"{len(books.lost)} of {books.published} jobs have no end: {_names(books.lost)}.")
     if not result.are_duplicates_allowed:

@@ -28,6 +28,8 @@ examples:
   python -m loadtest.simulator --accounts accounts.toml --spread-ms 40 --seed 7
   curl --cacert CA_FILE -u KEY: API_URL/account
   curl -X POST CONTROL_URL/faults -d '{{"kind": "500_after_accept", "count": 3}}'
+  curl -X POST CONTROL_URL/accounts/KEY/callbacks -d '{{"url": "https://127.0.0.1:8080/callbacks/ACCOUNT/TOKEN"}}'
+  curl -X POST CONTROL_URL/accounts/KEY/replies -d '{{"replies": [{{"from": "+61412345678", "body": "Thanks"}}]}}'
 
 On start one line of JSON on stdout: api_url, ca_file, control_url. A message text that contains
 [[fault:KIND]] or [[fault:KIND:SECONDS]] has that fault happen to its call. Kinds: {", ".join(FAULT_KINDS)}.
@@ -71,7 +73,7 @@ async def _serve(config: SimulatorConfig) -> None:
             "control_url": simulator.control_url,
         }
         print(json.dumps(ready), flush=True)
-        await stopped.wait()
+        await simulator.serve(stopped)
 
 
 def _config(options: argparse.Namespace) -> SimulatorConfig:

@@ -1,8 +1,9 @@
 """The control interface: plain HTTP and JSON on loopback, for the tests and demos that steer the simulator.
 
 GET /summary[?account=] /accepted?since= /calls?since= /healthz · POST /rate /faults /outage /optout /reset
-/accounts/KEY/revoke /accounts/KEY/restore /accounts/KEY/credit · DELETE /faults. What is wrong with a
-request is said in one sentence, `{"error": …}`, with status 400.
+/accounts/KEY/revoke /accounts/KEY/restore /accounts/KEY/credit · GET and POST /accounts/KEY/replies
+· POST and DELETE /accounts/KEY/callbacks · GET /callbacks?since= /callbacks/summary · DELETE /faults.
+What is wrong with a request is said in one sentence, `{"error": …}`, with status 400.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,9 +12,11 @@ from typing import Any, Protocol, get_args
 import orjson
 from aiohttp import web
 
+from loadtest.simulator.callback_plan import CallbackPlan
+from loadtest.simulator.callbacks import Callbacks
 from loadtest.simulator.faults import Fault
 from loadtest.simulator.ledger import Ledger
-from loadtest.simulator.records import OutageKind
+from loadtest.simulator.records import OutageKind, ReplyRecord
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -22,6 +25,7 @@ class Steered(Protocol):
     """What can be steered: the simulator."""
 
     ledger: Ledger
+    callbacks: Callbacks
 
     def set_rate(self, rate_per_s: int, account: str | None = None) -> None: ...
     def add_fault(self, fault: Fault) -> None: ...
@@ -31,6 +35,9 @@ class Steered(Protocol):
     def set_credit(self, account: str, amount: int | None) -> None: ...
     async def outage(self, kind: OutageKind | None) -> None: ...
     def opt_out(self, number: str) -> None: ...
+    def add_replies(self, account: str, replies: list[dict[str, Any]]) -> list[str]: ...
+    def replies(self, account: str) -> list[ReplyRecord]: ...
+    def set_callbacks(self, account: str, plan: CallbackPlan | None) -> None: ...
     async def reset(self) -> None: ...
 
 
@@ -50,6 +57,12 @@ def control_application(simulator: Steered) -> web.Application:
             web.post("/accounts/{key}/revoke", _sentences(control.revoke)),
             web.post("/accounts/{key}/restore", _sentences(control.restore)),
             web.post("/accounts/{key}/credit", _sentences(control.credit)),
+            web.get("/accounts/{key}/replies", _sentences(control.replies)),
+            web.post("/accounts/{key}/replies", _sentences(control.add_replies)),
+            web.post("/accounts/{key}/callbacks", _sentences(control.set_callbacks)),
+            web.delete("/accounts/{key}/callbacks", _sentences(control.stop_callbacks)),
+            web.get("/callbacks", _sentences(control.callbacks)),
+            web.get("/callbacks/summary", _sentences(control.callback_summary)),
             web.post("/outage", _sentences(control.outage)),
             web.post("/optout", _sentences(control.opt_out)),
             web.post("/reset", _sentences(control.reset)),
@@ -99,6 +112,32 @@ class _Control:
         body = await _body(request, "amount")
         amount = None if body.get("amount") is None else _whole(body, "amount")
         self._simulator.set_credit(request.match_info["key"], amount)
+
+    async def replies(self, request: web.Request) -> Any:
+        return {"replies": self._simulator.replies(request.match_info["key"])}
+
+    async def add_replies(self, request: web.Request) -> Any:
+        replies = (await _body(request, "replies")).get("replies")
+        if not isinstance(replies, list) or not all(isinstance(one, dict) for one in replies):
+            raise ValueError("replies must be a list of objects.")
+        return {"message_ids": self._simulator.add_replies(request.match_info["key"], replies)}
+
+    async def set_callbacks(self, request: web.Request) -> Any:
+        body = await _body(request, *CallbackPlan.__dataclass_fields__)
+        try:
+            plan = CallbackPlan(**body)
+        except (TypeError, AttributeError):
+            raise ValueError("A plan of callbacks needs at least its url, and numbers where numbers belong.") from None
+        self._simulator.set_callbacks(request.match_info["key"], plan)
+
+    async def stop_callbacks(self, request: web.Request) -> Any:
+        self._simulator.set_callbacks(request.match_info["key"], None)
+
+    async def callbacks(self, request: web.Request) -> Any:
+        return {"callbacks": self._simulator.callbacks.records(_since(request))}
+
+    async def callback_summary(self, _: web.Request) -> Any:
+        return self._simulator.callbacks.summary()
 
     async def outage(self, request: web.Request) -> Any:
         kind = _text_or_none(await _body(request, "kind"), "kind")

@@ -1,6 +1,6 @@
 """A client of the control interface, for sync code and (being on loopback and quick) for async tests."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
@@ -8,8 +8,17 @@ from urllib.parse import quote
 
 import httpx
 
+from loadtest.simulator.callback_plan import CallbackPlan
 from loadtest.simulator.faults import Fault
-from loadtest.simulator.records import Accepted, CallRecord, OutageKind, Summary
+from loadtest.simulator.records import (
+    Accepted,
+    CallbackRecord,
+    CallbackSummary,
+    CallRecord,
+    OutageKind,
+    ReplyRecord,
+    Summary,
+)
 
 TIMEOUT_S = 10.0
 
@@ -72,6 +81,33 @@ class SimulatorControl:
     def set_credit(self, account: str, amount: int | None) -> None:
         """Leave the account so many credits, one a recipient; None is plenty."""
         self._ask("POST", f"/accounts/{quote(account, safe='')}/credit", {"amount": amount})
+
+    def add_replies(self, account: str, replies: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Have replies come in, with the fields of `get-responses` and `type`; their ids, made up where left out."""
+        body = {"replies": [dict(one) for one in replies]}
+        ids: list[str] = self._ask("POST", f"/accounts/{quote(account, safe='')}/replies", body)["message_ids"]
+        return ids
+
+    def replies(self, account: str) -> list[ReplyRecord]:
+        """All replies of the account, in the order in which they came in."""
+        listed = self._ask("GET", f"/accounts/{quote(account, safe='')}/replies")["replies"]
+        return [ReplyRecord(**one) for one in listed]
+
+    def set_callbacks(self, account: str, plan: CallbackPlan | None) -> None:
+        """Post the account's reports and replies by this plan from now on; None: nothing any more, nor what waits."""
+        path = f"/accounts/{quote(account, safe='')}/callbacks"
+        if plan is None:
+            self._ask("DELETE", path)
+        else:
+            self._ask("POST", path, asdict(plan))
+
+    def callbacks(self, since: int = 0) -> list[CallbackRecord]:
+        """All reports and replies that are posted, from index `since` on."""
+        return [CallbackRecord(**entry) for entry in self._pages("callbacks", since)]
+
+    def callback_summary(self) -> CallbackSummary:
+        """Counts of what was posted, and what became of it."""
+        return CallbackSummary(**self._ask("GET", "/callbacks/summary"))
 
     def outage(self, kind: OutageKind | None) -> None:
         """Begin an outage of a kind, or end it."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from loadtest.simulator.answers import Answer
+from loadtest.simulator.inbox import ReplyPage
 
 EnvelopeKind = Literal["meta", "error"]
 
@@ -105,6 +106,22 @@ class Envelopes:
             "mms_balance": balance,
         }
         return orjson.dumps(self._success("Here's your account", data, "OK"))
+
+    def responses(self, page: ReplyPage) -> bytes:
+        """A page of unread replies. Counts are numbers or texts; an empty list is as users recorded it."""
+        if not page.entries:
+            nothing = {"page": {"count": str(page.pages), "number": 0}, "total": page.total, "responses": ""}
+            return orjson.dumps(self._success("No Response are available!", nothing, "OK"))
+        data = {
+            "page": {"count": self._number(page.pages), "number": self._number(page.number)},
+            "total": self._number(page.total),
+            "responses": page.entries,
+        }
+        return orjson.dumps(self._success(f"You have {page.total} response(s)", data, "OK"))
+
+    def marked(self) -> bytes:
+        """Success of `inbound-read` and `inbound-read-bulk`."""
+        return orjson.dumps(self._success("Marked as read", {}, "OK"))
 
     def _success(self, message: str, data: dict[str, Any], description: str | dict[str, Any]) -> dict[str, Any]:
         if self._kind == "meta":

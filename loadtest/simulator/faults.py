@@ -25,7 +25,7 @@ FaultKind = Literal[
     "slow_head",
     "unknown_fields",
 ]
-FaultOperation = Literal["send-mms", "account", "any"]
+FaultOperation = Literal["send-mms", "account", "get-responses", "inbound-read", "inbound-read-bulk", "any"]
 
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 FAULT_OPERATIONS: tuple[FaultOperation, ...] = get_args(FaultOperation)

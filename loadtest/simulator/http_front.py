@@ -20,6 +20,9 @@ BASE_PATH = "/api/v3"
 _OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", f"{BASE_PATH}/send-mms"): "send-mms",
     ("GET", f"{BASE_PATH}/account"): "account",
+    ("GET", f"{BASE_PATH}/get-responses"): "get-responses",
+    ("POST", f"{BASE_PATH}/inbound-read"): "inbound-read",
+    ("POST", f"{BASE_PATH}/inbound-read-bulk"): "inbound-read-bulk",
 }
 _LINGER_NOT = struct.pack("ii", 1, 0)  # closing then sends RST
 
@@ -86,7 +89,7 @@ class HttpFront:
             raise ConnectionResetError from None  # what aiohttp takes for a client that left
         else:
             content_type = request.headers.get("Content-Type", "")
-            answer = self._service.finish(arrival, content_type, body, self._clock.now_us())
+            answer = self._service.finish(arrival, content_type, body, self._clock.now_us(), request.query)
         return await self._deliver(request, answer, arrived_us)
 
     async def _arrive(self, request: web.BaseRequest) -> tuple[Arrival | TurnedAway, int]:

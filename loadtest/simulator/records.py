@@ -6,7 +6,7 @@ from typing import Literal
 OutageKind = Literal["refuse", "502", "hang"]
 """`refuse`: connections are refused, open ones cut; `502`: a gateway's page; `hang`: never answered."""
 
-Operation = Literal["send-mms", "account", "unknown"]
+Operation = Literal["send-mms", "account", "get-responses", "inbound-read", "inbound-read-bulk", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,58 @@ class Accepted:
     message_id: str
     at_us: int
     call: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRecord:
+    """One inbound message, in the order in which they came in."""
+
+    message_id: str
+    is_read: bool
+
+
+CallbackKind = Literal["report", "reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRecord:
+    """One report or reply that is posted, in the order of making; moments are wall clock, 0: not yet.
+
+    `to` and `status` are a report's, in the vendor's letters. `due_at_us` is when it was to be told first, `posts` in
+    how many requests it was, `taken` how many of these were answered with 200.
+    """
+
+    index: int
+    kind: CallbackKind
+    account: str
+    message_id: str
+    to: str
+    status: str
+    is_early: bool
+    due_at_us: int
+    posts: int
+    taken: int
+    first_at_us: int
+    taken_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackSummary:
+    """Counts over all accounts: different reports and replies, and those of them that were taken at least once.
+
+    `taken_again` counts those taken that had been taken before, `given_up` what ran out of tries, `waiting` what is
+    still to be posted.
+    """
+
+    reports: int
+    reports_taken: int
+    replies: int
+    replies_taken: int
+    taken_again: int
+    requests: int
+    requests_refused: int
+    given_up: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)

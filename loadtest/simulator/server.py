@@ -4,13 +4,16 @@ import asyncio
 import random
 import tempfile
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiohttp import web
 
 from loadtest.simulator.accounts import RATE_PER_S_MAX, Account, Accounts
+from loadtest.simulator.callback_plan import CallbackPlan
+from loadtest.simulator.callbacks import Callbacks
 from loadtest.simulator.clock import SteadyWallClock
 from loadtest.simulator.config import SimulatorConfig
 from loadtest.simulator.control import control_application
@@ -18,10 +21,12 @@ from loadtest.simulator.envelopes import Envelopes
 from loadtest.simulator.faults import Fault, FaultPlan
 from loadtest.simulator.form import normal_number
 from loadtest.simulator.http_front import BASE_PATH, HttpFront
+from loadtest.simulator.inbox import Inbox
 from loadtest.simulator.ledger import Ledger
 from loadtest.simulator.limit import Limit, limit_for
 from loadtest.simulator.listener import CuttingServer, Listener, make_certificate
-from loadtest.simulator.records import OutageKind
+from loadtest.simulator.posting import Poster
+from loadtest.simulator.records import OutageKind, ReplyRecord
 from loadtest.simulator.service import MmsService
 
 CONTROL_HOST = "127.0.0.1"
@@ -41,8 +46,17 @@ class Simulator:
         self._stack = AsyncExitStack()
         self.ledger = Ledger()
         self._faults = FaultPlan(self._chance("faults"))
+        due = asyncio.Event()
+        self.callbacks = Callbacks(self._chance("callbacks"), due.set)
+        self._poster = Poster(self.callbacks, self._clock, due)
+        self._posting: asyncio.Task[None] | None = None
         self._service = MmsService(
-            self._accounts(), Envelopes(config.envelope, self._chance("quirks")), self._faults, self.ledger
+            self._accounts(),
+            Envelopes(config.envelope, self._chance("quirks")),
+            self._faults,
+            self.ledger,
+            Inbox(self._chance("replies")),
+            callbacks=self.callbacks,
         )
         self._front = HttpFront(
             self._service,
@@ -68,6 +82,8 @@ class Simulator:
             self._listener = await self._open_api(stack)
             self.api_url = f"https://{self._config.host}:{self._listener.port}{BASE_PATH}"
             self.control_url = await self._open_control(stack)
+            self._posting = asyncio.create_task(self._poster.run())
+            stack.push_async_callback(self._stop_posting)
             self._stack = stack.pop_all()
         return self
 
@@ -76,6 +92,13 @@ class Simulator:
     ) -> None:
         """Cut all connections and stop."""
         await self._stack.aclose()
+
+    async def serve(self, stopped: asyncio.Event) -> None:
+        """Return when `stopped` is set, or when callbacks cannot be posted any more: leaving tells why."""
+        assert self._posting is not None  # noqa: S101 - only a started simulator can serve
+        stopping = asyncio.create_task(stopped.wait())
+        await asyncio.wait((stopping, self._posting), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
 
     def set_rate(self, rate_per_s: int, account: str | None = None) -> None:
         """Change the limit of one account, or of all and of those to come."""
@@ -107,6 +130,26 @@ class Simulator:
             raise ValueError(f"The credit is between 0 and {CREDIT_MAX}, not {amount}.")
         self._known(account).credit = amount
 
+    def add_replies(self, account: str, replies: list[dict[str, Any]]) -> list[str]:
+        """Have replies come in; their ids."""
+        now_us = self._clock.now_us()
+        date = datetime.fromtimestamp(now_us // 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        inbox, key = self._service.inbox, self._known(account).key
+        ids = inbox.add(key, replies, date)
+        self.callbacks.replied(key, inbox.posted(key, ids), now_us)
+        return ids
+
+    def replies(self, account: str) -> list[ReplyRecord]:
+        """All replies of the account, in the order in which they came in."""
+        return self._service.inbox.records(self._known(account).key)
+
+    def set_callbacks(self, account: str, plan: CallbackPlan | None) -> None:
+        """Post the account's reports and replies by this plan from now on; None: nothing any more."""
+        key = self._known(account).key
+        if plan is not None:
+            self._poster.trust(plan.ca_file)
+        self.callbacks.set_plan(key, plan)
+
     async def outage(self, kind: OutageKind | None) -> None:
         """Begin an outage of a kind, or end it; calls that hang stay so until their clients give up."""
         assert self._listener is not None  # noqa: S101 - only a started simulator can be steered
@@ -127,6 +170,8 @@ class Simulator:
         """Put everything back as it was at the start; calls still running are forgotten."""
         self._faults.clear()
         self._service.opt_outs.clear()
+        self._service.inbox.clear()
+        self.callbacks.clear()
         self._service.accounts = self._accounts()
         self.ledger.reset()
         await self.outage(None)
@@ -148,6 +193,14 @@ class Simulator:
     def _chance(self, purpose: str) -> random.Random:
         """A source of chance of its own for each purpose, so that one does not shift the other."""
         return random.Random() if self._config.seed is None else random.Random(f"{self._config.seed}:{purpose}")
+
+    async def _stop_posting(self) -> None:
+        """Cut what is being posted; raises what had ended it before."""
+        assert self._posting is not None  # noqa: S101 - it is started before this can be called
+        self._posting.cancel()
+        await asyncio.wait((self._posting,))
+        if not self._posting.cancelled():
+            self._posting.result()
 
     async def _open_api(self, stack: AsyncExitStack) -> Listener:
         config = self._config

@@ -5,15 +5,19 @@ A call comes in two steps, since it counts from the moment it arrives, before it
 2. `finish`: read the form, accept or refuse, let a fault have its way, record what became of it.
 """
 
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
 from loadtest.simulator.accounts import Account, Accounts
-from loadtest.simulator.answers import Answer, Never, Reset, page
+from loadtest.simulator.answers import Answer, Late, Never, Reset, Whole, page
+from loadtest.simulator.callbacks import Callbacks
 from loadtest.simulator.envelopes import Envelopes, SentCall, SentMessage, fails_and_optouts, refusal
 from loadtest.simulator.fault_effects import NO_CREDIT, hit
 from loadtest.simulator.faults import FaultPlan
 from loadtest.simulator.form import Refusal, SendForm, normal_number, read_send_form
+from loadtest.simulator.inbox import Inbox, read_marks, read_page_query
 from loadtest.simulator.ledger import NO_CALL, Content, Ledger
 from loadtest.simulator.records import Operation, OutageKind
 
@@ -21,6 +25,8 @@ CREDIT_LOW = 100
 """Below so many credits the answers carry `low_sms_alert`."""
 
 BALANCE_OF_PLENTY = "999999.00"
+EARLY_BY_S = 0.5
+"""The answer to a call whose reports are early comes so long after it arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +50,22 @@ class TurnedAway:
 class MmsService:
     """All the state of the simulated vendor: accounts, faults, opt-outs and the ledger."""
 
-    def __init__(self, accounts: Accounts, envelopes: Envelopes, faults: FaultPlan, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        envelopes: Envelopes,
+        faults: FaultPlan,
+        ledger: Ledger,
+        inbox: Inbox | None = None,
+        *,
+        callbacks: Callbacks | None = None,
+    ) -> None:
         self.accounts = accounts
         self.faults = faults
         self.ledger = ledger
         self.opt_outs: set[int] = set()
+        self.inbox = inbox or Inbox(random.Random())
+        self._callbacks = callbacks
         self._envelopes = envelopes
         self._last_us = 0
 
@@ -83,7 +100,14 @@ class MmsService:
             case _:
                 assert_never(kind)
 
-    def finish(self, arrival: Arrival | TurnedAway, content_type: str, body: bytes, now_us: int) -> Answer:
+    def finish(
+        self,
+        arrival: Arrival | TurnedAway,
+        content_type: str,
+        body: bytes,
+        now_us: int,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Decide the answer to a call whose body is whole, and record it."""
         if isinstance(arrival, TurnedAway):
             answer = arrival.answer
@@ -93,6 +117,10 @@ class MmsService:
                     answer = self._send(arrival, read_send_form(content_type, body), now_us)
                 case "account":
                     answer = self._account(arrival.account)
+                case "get-responses":
+                    answer = self._responses(arrival.account, query or {})
+                case "inbound-read" | "inbound-read-bulk":
+                    answer = self._mark(arrival, body)
                 case "unknown":
                     answer = self._refused("NOT_IMPLEMENTED", "There is no such resource.")
                 case _:
@@ -163,18 +191,52 @@ class MmsService:
             opt_outs=opt_outs,
             credit_is_low=account.credit is not None and account.credit < CREDIT_LOW,
         )
-        return Answer("SUCCESS", 200, self._envelopes.sent(sent, extra=extra), recipients=len(numbers))
+        is_told_early = self._callbacks is not None and self._callbacks.accepted(
+            account.key, zip(numbers, message_ids, strict=True), now_us
+        )
+        return Answer(
+            "SUCCESS",
+            200,
+            self._envelopes.sent(sent, extra=extra),
+            recipients=len(numbers),
+            manner=Late(EARLY_BY_S) if is_told_early else Whole(),
+        )
 
     def _account(self, account: Account) -> Answer:
         fault = self.faults.pick("account", account.key, "")
         return self._balance(account) if fault is None else hit(fault, self._envelopes, lambda: self._balance(account))
+
+    def _responses(self, account: Account, query: Mapping[str, str]) -> Answer:
+        asked = read_page_query(query)
+        if isinstance(asked, Refusal):
+            return self._refused(asked.code, asked.description)
+
+        def shown() -> Answer:
+            return Answer("SUCCESS", 200, self._envelopes.responses(self.inbox.page(account.key, *asked)))
+
+        fault = self.faults.pick("get-responses", account.key, "")
+        return shown() if fault is None else hit(fault, self._envelopes, shown)
+
+    def _mark(self, arrival: Arrival, body: bytes) -> Answer:
+        operation, key = arrival.operation, arrival.account.key
+        ids = read_marks(body, is_bulk=operation == "inbound-read-bulk")
+        if isinstance(ids, Refusal):
+            return self._refused(ids.code, ids.description)
+
+        def marked() -> Answer:
+            if not self.inbox.mark(key, ids):
+                return self._refused("NOT_FOUND", "There is no such message.")
+            return Answer("SUCCESS", 200, self._envelopes.marked())
+
+        fault = self.faults.pick(operation, key, "")
+        return marked() if fault is None else hit(fault, self._envelopes, marked)
 
     def _balance(self, account: Account) -> Answer:
         balance = BALANCE_OF_PLENTY if account.credit is None else f"{account.credit}.00"
         return Answer("SUCCESS", 200, self._envelopes.account("Simulated account", balance))
 
     def _open(self, account: Account | None, operation: Operation, at_us: int) -> int:
-        if self.ledger.is_full:
+        if self.ledger.is_full or (self._callbacks is not None and self._callbacks.is_full):
             return NO_CALL
         if account is None:
             return self.ledger.open_call("", None, operation, at_us)

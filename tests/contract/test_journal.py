@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from worker.adapters.memory_journal import MemoryJournal
 from worker.adapters.redis_connection import redis_client
+from worker.adapters.redis_groups import RedisGroups
 from worker.adapters.redis_journal import RedisJournal, doubt_key, epoch_key, record_key
 from worker.core.journal import (
     CLOCKS_APART_US_MAX,
@@ -80,14 +81,9 @@ async def journal(request: pytest.FixtureRequest) -> AsyncIterator[Journal]:
 
 
 def redis_journal(redis: Redis, seen: list[Observation] | None = None) -> RedisJournal:
-    return RedisJournal(
-        redis=redis,
-        keep_s=1000,
-        call_s_max=CALL_S_MAX,
-        monotonic=time.monotonic,
-        observe=(seen if seen is not None else []).append,
-        on_failure=fail,
-    )
+    observe = (seen if seen is not None else []).append
+    groups = RedisGroups(redis=redis, monotonic=time.monotonic, observe=observe, on_failure=fail)
+    return RedisJournal(groups=groups, keep_s=1000, call_s_max=CALL_S_MAX, on_failure=fail)
 
 
 async def claimed(journal: Journal, *claims: Claim) -> list[Claimed]:
@@ -188,6 +184,21 @@ async def test_after_a_loss_of_memory_what_may_have_been_called_before_is_in_dou
         assert await redis.zrange(doubt_key("acme"), 0, -1) == [b"a", b"c"]
 
 
+async def test_who_lets_go_of_a_claim_that_was_never_answered_does_not_make_up_for_a_loss_of_memory(
+    redis_url: str,
+) -> None:
+    """Somebody else may have called before the loss, and nobody knows."""
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await claimed(journal, wish())
+        await redis.flushdb()
+        await claimed(journal)
+        journal.tell("acme", [told(RELEASED, token="w2-1")])
+        await asyncio.sleep(0.25)
+        (found,) = await claimed(journal, wish(token="w3-1", redelivered=True))
+        assert (found.verdict, found.record.end) == (Verdict.ENDED, IN_DOUBT)
+
+
 @pytest.mark.parametrize("is_expected", [True, False])
 async def test_an_empty_store_has_forgotten_where_a_memory_is_expected(redis_url: str, *, is_expected: bool) -> None:
     async with Redis.from_url(redis_url) as redis:
@@ -206,13 +217,18 @@ async def test_a_memory_that_is_there_as_expected_has_forgotten_nothing(redis_ur
         assert await verdicts(journal, wish("job-1", redelivered=True)) == [Verdict.CLAIMED]
 
 
-async def test_a_store_that_forgot_a_part_is_found_out(redis_url: str) -> None:
+@pytest.mark.parametrize("is_let_go", [False, True])
+async def test_a_store_that_forgot_a_part_is_found_out(redis_url: str, *, is_let_go: bool) -> None:
     async with Redis.from_url(redis_url) as redis:
         journal = redis_journal(redis)
         await claimed(journal, wish(), wish("open"))
         await journal.conclude("acme", [(wish("open"), released(FINGERPRINT))])
         epoch_us, seen_us = map(int, (await redis.get(epoch_key("acme")) or b"").split())
         await redis.set(epoch_key("acme"), f"{epoch_us} {seen_us - 10**7}")  # a replica that lagged
+        if is_let_go:
+            await claimed(journal)
+            journal.tell("acme", [told(RELEASED, "open", token="w2-1")])  # a claim that was never answered
+            await asyncio.sleep(0.25)
         again = wish("open", redelivered=True), wish("job-2", redelivered=True)
         assert [(one.verdict, one.record.end) for one in await claimed(journal, *again)] == [
             (Verdict.ENDED, IN_DOUBT),
@@ -281,11 +297,11 @@ async def test_redis_that_cannot_be_reached_is_a_value_and_what_was_told_is_told
         journal = redis_journal(good, seen)
         await claimed(journal, wish())
         await journal.conclude("acme", [(wish(), SENT)])
-        journal._redis = redis_client("redis://127.0.0.1:1/0", timeout_s=0.2)
+        journal._groups.redis = redis_client("redis://127.0.0.1:1/0", timeout_s=0.2)
         assert isinstance(await journal.claim("acme", [wish("job-2")]), JournalAway)
         journal.tell("acme", [told("sent")])
         await asyncio.sleep(0.3)
-        journal._redis = good
+        journal._groups.redis = good
         await asyncio.sleep(0.3)
         assert await verdicts(journal, wish(token="w2-1")) == [Verdict.TOLD]
         assert any(isinstance(one, JournalAnswered) and one.away_because for one in seen)
@@ -324,7 +340,7 @@ async def in_doubt(journal: Journal) -> set[str]:
     """The ids of acme's jobs in doubt."""
     if isinstance(journal, MemoryJournal):
         return {job_id for _, job_id in journal.in_doubt}
-    ids = await journal._redis.zrange(doubt_key("acme"), 0, -1)
+    ids = await journal._groups.redis.zrange(doubt_key("acme"), 0, -1)
     return {job_id.decode() for job_id in ids if isinstance(job_id, bytes)}
 
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
+import orjson
 import pytest
+import trustme
 
 from loadtest.simulator.config import SimulatorConfig
 from loadtest.simulator.faults import Fault, FaultKind
 from loadtest.simulator.server import Simulator
+from tests.contract.test_http_transport import serving
 from tests.jobs import A_PICTURE
 from worker.adapters.http_transport import TransportLimits
 from worker.adapters.mms_http import MmsHttpApi
 from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
+from worker.core.envelope import Envelope
 from worker.core.outcome import (
     Accepted,
+    Answer,
     InDoubt,
     NeverLeft,
     NotSent,
@@ -31,6 +37,7 @@ from worker.core.outcome import (
     classify,
     classify_account,
 )
+from worker.core.responses import RepliesPage, read_question, read_replies
 
 NUMBERS = ("+61400000001", "+61400000002")
 CONTENT = CallContent(subject="Grüße", text="Zeile 1\r\nZeile 2 🎁 مرحبا", picture=A_PICTURE)
@@ -93,6 +100,62 @@ async def test_an_account_is_asked_for(simulator: Simulator) -> None:
         assert isinstance(classify_account(await api.account("acme")), Accepted)
         simulator.revoke("key-1")
         assert isinstance(classify_account(await api.account("acme")), Suspended)
+
+
+async def test_questions_about_replies_are_asked_as_the_vendor_documents_them() -> None:
+    ca, asked = trustme.CA(), []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            length = re.search(r"(?i)content-length: (\d+)", head)
+            asked.append((head, await reader.readexactly(int(length[1]) if length else 0)))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    async with serving(answer, ca) as server:
+        api = MmsHttpApi(
+            api_url=server.url.removesuffix("/send-mms") + "/api/v3",
+            credentials={"acme": Credentials(app_key="key-1", app_secret="", auth="appkey")},
+            user_agent="test",
+            ssl_context=context,
+            limits=TransportLimits(connections_max=4, connect_timeout_s=1, read_timeout_s=1, keepalive_s=15),
+            connections_ahead=2,
+        )
+        assert await api.responses("acme", 3) == Answer(200, b"{}")
+        assert await api.mark_read("acme", ["a-1", "b-2"]) == Answer(200, b"{}")
+        await api.aclose()
+    (page, of_page), (mark, of_mark) = asked
+    assert page.startswith("GET /api/v3/get-responses?page=3&type=mms HTTP/1.1\r\n")
+    assert of_page == b""
+    assert mark.startswith("POST /api/v3/inbound-read-bulk HTTP/1.1\r\n")
+    assert orjson.loads(of_mark) == {"message_id": ["a-1", "b-2"]}
+    assert "content-type: application/json\r\n" in mark.lower()
+    assert all("appkey: key-1\r\n" in head.lower() for head in (page, mark))
+
+
+@pytest.mark.parametrize("envelope", ["meta", "error"])
+async def test_replies_are_read_by_pages_and_marked(envelope: Literal["meta", "error"]) -> None:
+    config = SimulatorConfig(rate_per_s=1000, latency_ms=1, latency_spread_ms=0, envelope=envelope)
+    async with Simulator(config) as simulator, api_of(simulator) as api:
+
+        async def page(number: int) -> RepliesPage:
+            envelope = read_question(await api.responses("acme", number))
+            assert isinstance(envelope, Envelope)
+            read = read_replies(envelope, region="AU")
+            assert read is not None
+            return read
+
+        assert await page(1) == RepliesPage((), 0, 0, ())
+        ids = simulator.add_replies("key-1", [{"from": "+61412345678", "body": "ja"} for _ in range(30)])
+        pages = [await page(number) for number in (1, 2)]
+        assert [(one.pages, one.entries, one.mistakes) for one in pages] == [(2, 25, ()), (2, 5, ())]
+        shown = [reply.message_id for one in pages for reply in one.replies]
+        assert shown == ids[::-1]
+        assert isinstance(read_question(await api.mark_read("acme", shown[:29])), Envelope)
+        assert [reply.message_id for reply in (await page(1)).replies] == ids[:1]
+        assert isinstance(read_question(await api.mark_read("acme", ["nobody's"])), Refused)
 
 
 async def test_connections_are_open_before_the_first_call(simulator: Simulator) -> None:

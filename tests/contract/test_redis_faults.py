@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from deploy.local import Redis as RedisServer
 from worker.adapters.redis_connection import redis_client
+from worker.adapters.redis_groups import RedisGroups
 from worker.adapters.redis_journal import RedisJournal, record_key
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.core.journal import Claim, Verdict
@@ -19,14 +20,8 @@ A_CLAIM = Claim("j1", "token", "print", redelivered=False, published_us=0)
 
 
 def on(redis: Redis, failures: list[BaseException]) -> tuple[RedisJournal, RedisLimiter]:
-    journal = RedisJournal(
-        redis=redis,
-        keep_s=100,
-        call_s_max=10,
-        monotonic=time.monotonic,
-        observe=lambda _: None,
-        on_failure=failures.append,
-    )
+    groups = RedisGroups(redis=redis, monotonic=time.monotonic, observe=lambda _: None, on_failure=failures.append)
+    journal = RedisJournal(groups=groups, keep_s=100, call_s_max=10, on_failure=failures.append)
     return journal, RedisLimiter(redis=redis, limit_per_s={"acme": 10}, monotonic=time.monotonic)
 
 

@@ -1,5 +1,6 @@
 """The books: who wins when events and the ledger say different things."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +49,7 @@ def entries(job: DemoJob, at_us: int = SECOND_US) -> list[Accepted]:
     ]
 
 
+SENT = [job for job in JOBS if job.should_end is End.SENT]
 ALL_EVENTS = [event(job) for job in JOBS if job.should_end is not End.UNROUTABLE]
 ALL_ACCEPTED = [entry for job in JOBS for entry in entries(job)]
 LETTERS = [job.body for job in JOBS if job.should_end is End.DEAD]
@@ -137,6 +139,47 @@ def test_events_and_ledger_must_agree(events: list[dict[str, Any]], accepted: li
     books = reckon(events, accepted)
     assert any(problem in each for each in books.problems)
     assert not books.is_balanced
+
+
+def resolved(job: DemoJob, resolution: str = "sent", by: str = "report", count: int | None = None) -> dict[str, Any]:
+    told = [{"to": to, "message_id": "m"} for to in sorted(job.to)][:count]
+    data = {"job_id": job.id, "resolution": resolution, "by": by, "recipients": told}
+    return {"type": "mms.job.resolved", "id": f"{job.name}:resolved:1", "data": data}
+
+
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_job_in_doubt_of_which_a_report_told_is_one_that_was_sent(is_repeated: bool) -> None:  # noqa: FBT001
+    job = next(job for job in JOBS if len(job.to) > 1)
+    events = [*without(job), event(job, End.IN_DOUBT), resolved(job, count=1)]
+    books = reckon(events + events[-2:] * is_repeated, ALL_ACCEPTED)
+    assert books.is_balanced
+    assert (books.resolved, books.ends[End.SENT], End.IN_DOUBT in books.ends) == (1, len(SENT), False)
+    others = [entry for entry in ALL_ACCEPTED if entry.text != job.text]
+    for some in (0, 1):
+        assert not reckon(events, [*others, *entries(job)[:some]]).is_balanced
+
+
+def test_a_job_is_in_doubt_until_it_is_resolved() -> None:
+    job = job_of(End.SENT)
+    books = Books(JOBS)
+    books.take(event(job, End.IN_DOUBT))
+    assert (books.in_doubt, books.sent, books.ended) == (frozenset({job.name}), 0, 1)
+    books.take(resolved(job))
+    assert (books.in_doubt, books.sent, books.ended) == (frozenset(), 1, 1)
+
+
+@pytest.mark.parametrize(("resolution", "by"), [("sent", "operator"), ("given_up", "rule"), ("resent", "rule")])
+def test_what_no_report_resolved_is_a_problem(resolution: str, by: str) -> None:
+    job = job_of(End.SENT)
+    events = [*without(job), event(job, End.IN_DOUBT), resolved(job, resolution, by)]
+    assert reckon(events, ALL_ACCEPTED).problems == (f"{job.name} was resolved as {resolution} by {by}.",)
+
+
+def test_a_message_is_of_the_job_with_its_text_and_picture() -> None:
+    first, second = SENT[0], SENT[1]
+    listed = [replace(entry, message_id=f"of {job.name}") for job in (first, second) for entry in entries(job)]
+    stranger = replace(listed[0], text="hello", message_id="of nobody")
+    assert Books(JOBS).job_of_message([*listed, stranger]) == {f"of {job.name}": job.name for job in (first, second)}
 
 
 def test_what_nobody_published_is_a_problem() -> None:

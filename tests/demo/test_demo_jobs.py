@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loadtest.demo.jobs import ACCOUNT, OPTED_OUT, RECIPIENTS_MAX, UNKNOWN_ACCOUNT, DemoJob, End, make_jobs
+from loadtest.demo.jobs import ACCOUNT, CUT, OPTED_OUT, RECIPIENTS_MAX, UNKNOWN_ACCOUNT, DemoJob, End, make_jobs
 from loadtest.demo.pictures import sample_pictures
 from worker.core.job import Job, Rejected, decode
 from worker.core.picture import Picture
@@ -54,6 +54,11 @@ def test_each_text_and_each_body_belongs_to_one_job(jobs: tuple[DemoJob, ...]) -
     texts = [job.text for job in jobs if job.text]
     assert len(set(texts)) == len(texts) == 569
     assert len({job.body for job in jobs}) == len(jobs)
+
+
+def test_the_job_whose_call_is_cut_is_told_by_its_text_alone(jobs: tuple[DemoJob, ...]) -> None:
+    (cut,) = [job for job in jobs if CUT in job.text]
+    assert (cut.name, cut.should_end, len(cut.to)) == (CUT, End.SENT, 1)
 
 
 def test_all_three_number_forms_and_all_sizes_occur(jobs: tuple[DemoJob, ...]) -> None:

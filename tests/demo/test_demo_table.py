@@ -7,21 +7,34 @@ import pytest
 from rich.console import Console
 
 from loadtest.demo.books import Death, Duplicate, Reckoning
+from loadtest.demo.inbound import InboundReckoning
 from loadtest.demo.jobs import End
 from loadtest.demo.live import Moment, Screen, WorkerSeen, line, view
-from loadtest.demo.table import Result, draw, rows, verdict
+from loadtest.demo.table import Mood, Result, draw, rows, verdict
 from loadtest.simulator.records import Summary
 
 SECOND_US = 1_000_000
 RECKONING = Reckoning(
     published=4,
     ends={End.SENT: 3, End.DEAD: 1},
+    resolved=0,
     recipients_told=5,
     recipients_accepted=5,
     lost=(),
     duplicates=(),
     problems=(),
     first_accepted_at_us={"demo-0001": 2 * SECOND_US, "demo-0002": 3 * SECOND_US},
+)
+INBOUND = InboundReckoning(
+    reports=8,
+    reports_made=8,
+    again=2,
+    early=1,
+    statuses={"dispatched": 3, "delivered": 3, "failed": 1, "expired": 1},
+    replies=2,
+    replies_made=2,
+    both_ways=1,
+    problems=(),
 )
 SUMMARY = Summary(
     calls=4,
@@ -37,6 +50,7 @@ SUMMARY = Summary(
 )
 WELL = Result(
     reckoning=RECKONING,
+    inbound=INBOUND,
     summary=SUMMARY,
     limit_per_s=50,
     bursts=2,
@@ -67,6 +81,9 @@ def test_the_table_has_a_row_for_everything_that_is_promised() -> None:
         "in doubt": "0",
         "lost": "0",
         "duplicated": "0",
+        "reports": "8",
+        "messages delivered": "3",
+        "replies": "2",
         "429s": "1",
         "worst rolling second": "49",
         "p50": "1.00 s",
@@ -84,6 +101,7 @@ def test_without_a_single_acceptance_there_is_no_latency() -> None:
         (WELL, True),
         (replace(WELL, reckoning=replace(RECKONING, lost=("demo-0003",))), False),
         (replace(WELL, reckoning=replace(RECKONING, problems=("It does not balance.",))), False),
+        (replace(WELL, inbound=replace(INBOUND, problems=("3 replies were lost.",))), False),
         (TWICE, False),
         (replace(TWICE, deaths=(DEATH,)), False),  # nobody asked the demo for the kill
         (replace(TWICE, is_kill_asked=True), False),
@@ -104,6 +122,30 @@ def test_an_explained_duplicate_is_told_as_such() -> None:
     assert {row.name: row.note for row in rows(TWICE)}["duplicated"] == "1 without an explanation"
 
 
+def test_what_came_back_is_told_beside_its_count() -> None:
+    notes = {row.name: row.note for row in rows(WELL)}
+    assert notes["reports"] == "of 8; 2 came again, 1 too early"
+    assert notes["messages delivered"] == "1 expired, 1 failed"
+    assert notes["replies"] == "of 2; 1 came two ways"
+    missing = replace(WELL, inbound=replace(INBOUND, reports=7, problems=("1 report was lost.",)))
+    assert {row.name: row.mood for row in rows(missing)}["reports"] is Mood.BAD
+    assert "1 report was lost." in verdict(missing)
+
+
+@pytest.mark.parametrize(
+    ("in_doubt", "resolved", "note"),
+    [
+        (0, 0, ""),
+        (0, 1, "1 was: its report proved it sent"),
+        (2, 0, "nobody knows; kept in mms.in_doubt"),
+        (2, 3, "nobody knows; kept in mms.in_doubt; 3 were: reports proved them sent"),
+    ],
+)
+def test_a_job_that_is_no_longer_in_doubt_is_told_as_such(in_doubt: int, resolved: int, note: str) -> None:
+    reckoning = replace(RECKONING, ends={End.IN_DOUBT: in_doubt}, resolved=resolved)
+    assert {row.name: row.note for row in rows(replace(WELL, reckoning=reckoning))}["in doubt"] == note
+
+
 def test_lost_jobs_are_named_but_not_all_of_them() -> None:
     lost = tuple(f"demo-{number:04}" for number in range(1, 8))
     note = {row.name: row.note for row in rows(replace(WELL, reckoning=replace(RECKONING, lost=lost)))}["lost"]
@@ -120,12 +162,17 @@ MOMENT = Moment(
     limit_usual_per_s=50,
     queued=144,
     throttled=12,
+    reports=77,
+    replies=0,
+    in_doubt=1,
     workers=(WorkerSeen("worker 1", 4_194_304, None), WorkerSeen("worker 2", 4_194_303, "ended by signal 9")),
 )
 
 
 def test_a_plain_line_tells_pace_backlog_and_dead_workers() -> None:
-    assert line(MOMENT) == "  4.2 s  190 sent  49 calls/s of 25  backlog 400  12 429s  worker 2 ended by signal 9"
+    told = "  4.2 s  190 sent  49 calls/s of 25  backlog 400  12 429s  77 reports  0 replies"
+    assert line(MOMENT) == f"{told}  1 in doubt  worker 2 ended by signal 9"
+    assert line(replace(MOMENT, in_doubt=0, workers=())) == told
 
 
 def printed(console_width: int) -> list[str]:

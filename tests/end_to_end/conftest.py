@@ -23,16 +23,17 @@ from loadtest.simulator.process import SimulatorProcess
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_S_MAX = 20.0
+CALLBACK_TOKEN = "a-token-of-the-callbacks"
 
 
 class Worker:
-    """One worker process. Its log is kept, and shown when a test fails."""
+    """One process of the product, which sends or receives. Its log is kept, and shown when a test fails."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, command: str = "run") -> None:
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"], cwd=ROOT, env=environment, stdout=output, stderr=output
+                [sys.executable, "-m", "worker", command], cwd=ROOT, env=environment, stdout=output, stderr=output
             )
         self.admin = f"http://127.0.0.1:{environment['MMS_ADMIN_PORT']}"
 
@@ -66,6 +67,12 @@ class Worker:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(10)
+
+
+class Receiver(Worker):
+    """``callbacks``: the account's address, without TLS, but for its last word."""
+
+    callbacks: str
 
 
 @dataclass
@@ -105,6 +112,22 @@ class System:
         worker = Worker(self.environment(**settings), self.folder / f"worker-{len(self.workers)}.log")
         self.workers.append(worker)
         return worker
+
+    def start_receiver(self, **settings: str) -> Receiver:
+        """Start one that asks for no replies by itself, and wait until it is ready."""
+        receiver = self.launch_receiver(**settings)
+        receiver.wait_ready()
+        return receiver
+
+    def launch_receiver(self, **settings: str) -> Receiver:
+        """Start one that is to die soon, and may never be ready."""
+        port = str(self.port())
+        polling = {"MMS_REPLIES_POLL_S": "0", "MMS_CALLBACK_TOKEN": CALLBACK_TOKEN, "MMS_RECEIVE_PORT": port}
+        environment = self.environment(**polling | settings)
+        receiver = Receiver(environment, self.folder / f"receiver-{len(self.workers)}.log", "receive")
+        receiver.callbacks = f"http://127.0.0.1:{port}/callbacks/acme/{CALLBACK_TOKEN}"
+        self.workers.append(receiver)
+        return receiver
 
     def command(self, *arguments: str, given: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(

@@ -24,7 +24,7 @@ def said(system: System, *arguments: str, code: int, given: bytes = b"", **setti
     return words
 
 
-@pytest.mark.parametrize("command", ["run", "publish", "check", "schema"])
+@pytest.mark.parametrize("command", ["run", "publish", "check", "account", "schema"])
 def test_help_has_examples(system: System, command: str) -> None:
     words = said(system, command, "--help", code=0)
     assert "Example" in words

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation.world import CALL_S_MAX, DiedError, Worker, World
+from tests.simulation.world import ACCOUNT, CALL_S_MAX, DiedError, Worker, World
+from worker.core.recipients import job_of
+from worker.core.sendings import SentJob
 from worker.core.steps import Step
+from worker.flow.observations import DuplicateSendDetected
 
 JOBS_MAX = 80
 TROUBLE_S = 8.0
@@ -92,8 +95,8 @@ def cut_off(world: World) -> None:
 
 
 def lose_journal(world: World) -> None:
-    """The journal does not answer for a while."""
-    world.journal.away_because = "gone"
+    """The journal, and the store of traces, which is the same, do not answer for a while."""
+    world.journal.away_because = world.sendings.away_because = "gone"
     asyncio.get_running_loop().call_later(world.dice.uniform(0.05, 4), mend, world)
 
 
@@ -110,13 +113,14 @@ def take_api_down(world: World) -> None:
 
 
 def forget(world: World) -> None:
-    """The journal loses its memory."""
+    """The journal loses its memory, and all traces are lost."""
     world.journal.forget_all()
+    world.sendings.recipients.clear()
 
 
 def mend(world: World) -> None:
     """Everything is there again."""
-    world.journal.away_because = None
+    world.journal.away_because = world.sendings.away_because = None
     world.limiter.away = None
     world.api.is_out = False
 
@@ -146,9 +150,25 @@ def books(world: World, seed: int) -> Books:
             problems.append(f"{job_id} was told as {sorted(ends)}, and accepted")
     if not (world.crashes or world.forgets) and in_doubt > len(world.ledger.doubtful):
         problems.append(f"{in_doubt} in doubt, {len(world.ledger.doubtful)} calls without an answer")
+    problems += [] if world.forgets else missing_traces(world)
+    if twice := [seen for seen in world.seen if isinstance(seen, DuplicateSendDetected)]:
+        problems.append(f"{len(twice)} jobs are said to be sent twice")
     if (worst := worst_second(world.ledger.arrivals_s)) > world.limit_per_s:
         problems.append(f"{worst} calls in one second, of {world.limit_per_s:g}")
     return Books(seed, len(world.published), world.crashes, sent, in_doubt, tuple(problems))
+
+
+def missing_traces(world: World) -> list[str]:
+    """What reports would not find."""
+    problems = []
+    for job_id, event in ((job_id, event) for job_id, events in world.ends().items() for event in events):
+        known = world.sendings.recipient(ACCOUNT, world.published[job_id])
+        if event["type"] == "mms.job.sent":
+            jobs = [job_of(known, sent["message_id"]) for sent in event["data"]["recipients"]]
+            problems += [f"{job_id} has a message that is nobody's" for job in jobs if job != SentJob(job_id, None)]
+        if event["type"] == "mms.job.in_doubt" and known.doubt(job_id) is None:
+            problems.append(f"{job_id} is in doubt, of which its recipient knows nothing")
+    return problems
 
 
 def worst_second(arrivals_s: list[float]) -> int:

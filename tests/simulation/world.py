@@ -27,9 +27,11 @@ from worker.adapters.memory import (
     SeenCall,
 )
 from worker.adapters.memory_journal import MemoryJournal
+from worker.adapters.memory_sendings import MemorySendings
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.journal import Claim, Record, Resolution, Resolved, Told
 from worker.core.outcome import Answer, NeverLeft, NoAnswer, Response
+from worker.core.sendings import NOTED_LATE_S_MAX, Trace
 from worker.core.steps import Step
 from worker.flow.account import AccountSender, SendLimits
 from worker.flow.held import HeldBytes
@@ -52,16 +54,28 @@ class DiedError(BaseException):
 
 
 class Life:
-    """Whether a worker lives; everything that it asks for from outside goes through here."""
+    """Whether a worker lives; everything that it asks for from outside goes through here.
+
+    What it asks of the journal and of the store of traces goes in one line, and is done in the order of asking.
+    """
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
+        self._line = asyncio.Lock()
         self.is_over = False
 
     async def through(self, work: Callable[[], Awaitable[Result]]) -> Result:
         """Ask for something: it takes a while to get there, and for the answer to come back."""
         await self._while_alive()
         result = await work()
+        await self._while_alive()
+        return result
+
+    async def in_line(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        """The same for what is asked of one store."""
+        async with self._line:
+            await self._while_alive()
+            result = await work()
         await self._while_alive()
         return result
 
@@ -79,13 +93,13 @@ class MortalJournal(MemoryJournal):
         self._life = life
 
     async def claim(self, account: str, claims: Sequence[Claim]) -> list[Claimed] | JournalAway:
-        return await self._life.through(lambda: self._shared.claim(account, claims))
+        return await self._life.in_line(lambda: self._shared.claim(account, claims))
 
     async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
-        return await self._life.through(lambda: self._shared.conclude(account, outcomes))
+        return await self._life.in_line(lambda: self._shared.conclude(account, outcomes))
 
     async def resolve(self, account: str, resolutions: Sequence[Resolution]) -> list[Resolved] | JournalAway:
-        return await self._life.through(lambda: self._shared.resolve(account, resolutions))
+        return await self._life.in_line(lambda: self._shared.resolve(account, resolutions))
 
     def tell(self, account: str, ends: Any) -> None:
         told: list[Told] = list(ends)
@@ -94,6 +108,17 @@ class MortalJournal(MemoryJournal):
     def _tell(self, account: str, told: list[Told]) -> None:
         if not self._life.is_over:
             self._shared.tell(account, told)
+
+
+class MortalSendings(MemorySendings):
+    """One worker's way to the shared traces."""
+
+    def __init__(self, shared: MemorySendings, life: Life) -> None:
+        self._shared = shared
+        self._life = life
+
+    async def note(self, account: str, traces: Sequence[Trace]) -> list[str] | JournalAway:
+        return await self._life.in_line(lambda: self._shared.note(account, traces))
 
 
 class MortalBroker(MemoryBroker):
@@ -164,7 +189,8 @@ class SimulatedApi:
         if self._dice.random() < 0.05:
             await asyncio.sleep(self._dice.uniform(0.2, READ_TIMEOUT_S - 1))
         self._ledger.doubtful -= set(call.numbers)
-        messages = [{"message_id": f"id-{number}", "to": number} for number in call.numbers]
+        accepted = self._ledger.accepted
+        messages = [{"message_id": f"id-{number}-{accepted[number]}", "to": number} for number in call.numbers]
         data = {"messages": messages, "success_number": len(messages)}
         return Answer(200, orjson.dumps({"meta": {"code": 200, "status": "SUCCESS"}, "data": data}))
 
@@ -187,6 +213,7 @@ class Worker:
             api=api,
             media=MemoryMedia({}),
             journal=MortalJournal(world.journal, self.life),
+            sendings=MortalSendings(world.sendings, self.life),
             process=f"w{number}",
             rules=Rules(region="AU", attempts_max=8),
             observe=world.seen.append,
@@ -249,6 +276,7 @@ class World:
         self.limit_per_s = self.dice.choice([15.0, 50.0])
         self.limiter = MemoryLimiter(limit_per_s={ACCOUNT: self.limit_per_s}, span_us=12_000, monotonic=loop.time)
         self.journal = MemoryJournal(call_s_max=CALL_S_MAX, monotonic=loop.time)
+        self.sendings = MemorySendings(keep_s=259_200, noted_s_max=CALL_S_MAX + NOTED_LATE_S_MAX, monotonic=loop.time)
         self.suspects = MemorySuspects()
         self.ledger = Ledger()
         self.api = SimulatedApi(self.ledger, self.dice, trouble=self.dice.choice([0.0, 0.02, 0.1]))

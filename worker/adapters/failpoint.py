@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from worker.core.job import Job, Rejected, decode
-from worker.core.steps import Failpoint, Poison, Step
+from worker.core.steps import Failpoint, Poison, ReplyStep, Step
 
 
 def kill_this_process() -> None:
@@ -35,7 +35,7 @@ class KillAt:
             so="this worker will kill itself: MMS_FAILPOINT is for tests only",
         )
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: Step | ReplyStep) -> None:
         """``step`` was passed."""
         if step is not self._failpoint.step:
             return

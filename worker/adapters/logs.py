@@ -18,9 +18,12 @@ from worker.flow.observations import (
     AccountResumed,
     AccountsChanged,
     AccountSuspended,
+    BalanceSeen,
     BrokerBlocked,
     BrokerConnected,
     BrokerLost,
+    CallbackAnswered,
+    CallbackResult,
     CallFinished,
     DoubtResolved,
     DoubtsCounted,
@@ -36,6 +39,12 @@ from worker.flow.observations import (
     Published,
     ReloadApplied,
     ReloadRefused,
+    RepliesPolled,
+    ReplyRepeated,
+    ReplyTold,
+    ReportPutAside,
+    ReportRepeated,
+    ReportTold,
     SlotTaken,
     Surprise,
     Suspected,
@@ -47,9 +56,9 @@ def silence_libraries() -> None:
     logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
-def started(*, version: str, accounts: Mapping[str, float], admin: str) -> None:
+def started(*, version: str, accounts: Mapping[str, float], admin: str, **more: str) -> None:
     """Say what has started; ``accounts``: calls per second by name."""
-    structlog.get_logger().info("started", version=version, accounts=dict(accounts), admin=admin)
+    structlog.get_logger().info("started", version=version, accounts=dict(accounts), admin=admin, **more)
 
 
 def configure(*, level: str, style: Literal["json", "console"]) -> None:
@@ -68,7 +77,19 @@ def configure(*, level: str, style: Literal["json", "console"]) -> None:
     )
 
 
-_METRICS_ONLY = (JobReceived, Suspected, CallFinished, SlotTaken, Published, DoubtsCounted)
+_METRICS_ONLY = (
+    JobReceived,
+    Suspected,
+    CallFinished,
+    SlotTaken,
+    Published,
+    DoubtsCounted,
+    ReportTold,
+    ReportRepeated,
+    ReportPutAside,
+    ReplyTold,
+    ReplyRepeated,
+)
 
 
 class LogObserver:
@@ -78,6 +99,11 @@ class LogObserver:
         self._log = structlog.get_logger().bind()
         self._is_limiter_away = False
         self._lowered: set[str] = set()
+        #: Accounts whose callbacks are not taken; what was told last of malformed ones, and why no replies are polled.
+        self._not_taken: set[str | None] = set()
+        self._malformed: dict[str | None, str | None] = {}
+        self._not_polled: dict[str, str] = {}
+        self._low_balances: set[str] = set()
 
     def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912, PLR0915 - one case per kind of line
         """Take in what the flow tells."""
@@ -124,6 +150,12 @@ class LogObserver:
                 log.warning("broker_lost", role=role.value, why=why)
             case BrokerBlocked(role, is_blocked):
                 log.warning("broker_blocked" if is_blocked else "broker_unblocked", role=role.value)
+            case CallbackAnswered():
+                self._callback_answered(seen)
+            case RepliesPolled(account, seen_now, why):
+                self._replies_polled(account, seen_now, why)
+            case BalanceSeen(account, balance, is_low):
+                self._balance_seen(account, balance, is_low=is_low)
             case DrainStarted(in_flight):
                 log.info("drain_started", calls_under_way=in_flight)
             case DrainEnded(duration_s, aborted, untold):
@@ -132,6 +164,42 @@ class LogObserver:
                 log.error("surprise", where=where, exc_info=error)
             case _:
                 pass
+
+    def _callback_answered(self, seen: CallbackAnswered) -> None:
+        """What a flood of callbacks can bring about is told at debug level, or when it begins and ends."""
+        account, result, why = seen.account, seen.result, seen.why
+        match result:
+            case CallbackResult.NOT_TAKEN if account not in self._not_taken:
+                self._not_taken.add(account)
+                self._log.warning("callbacks_not_taken", account=account, why=why, so="the vendor repeats them")
+            case CallbackResult.TAKEN if account in self._not_taken:
+                self._not_taken.discard(account)
+                self._log.info("callbacks_taken_again", account=account)
+            case CallbackResult.MALFORMED if self._malformed.get(account) != why:
+                self._malformed[account] = why
+                self._log.warning("callback_malformed", account=account, why=why)
+            case CallbackResult.TAKEN:
+                pass
+            case _:
+                self._log.debug("callback_refused", account=account, result=result.value, why=why)
+
+    def _replies_polled(self, account: str, seen: int, why: str | None) -> None:
+        if why is None:
+            if self._not_polled.pop(account, None) is not None:
+                self._log.info("replies_polled_again", account=account)
+            self._log.debug("replies_polled", account=account, replies=seen)
+        elif self._not_polled.get(account) != why:
+            self._not_polled[account] = why
+            self._log.warning("replies_not_polled", account=account, why=why)
+
+    def _balance_seen(self, account: str, balance: float, *, is_low: bool) -> None:
+        if is_low is (account in self._low_balances):
+            return
+        (self._low_balances.add if is_low else self._low_balances.discard)(account)
+        if is_low:
+            self._log.warning("balance_low", account=account, balance=balance)
+        else:
+            self._log.info("balance_restored", account=account, balance=balance)
 
     def _limiter_answered(self, seen: LimiterAnswered) -> None:
         is_away = seen.away_because is not None

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.adapters.memory_inbox import MemoryInbox
 from worker.core.accounts import Credentials
 from worker.core.batch import CallContent
 from worker.core.bucket import Bucket, Grant, Reaction, Wish, fail, give_back, refuse, reserve, suspend, worst_second
@@ -22,9 +23,12 @@ from worker.core.topology import (
     EVENTS_EXCHANGE,
     EVENTS_QUEUE,
     JOBS_EXCHANGE,
+    REPORT_DELAYS_S,
+    REPORTS_QUEUE,
     RETRY_DELAYS_S,
     UNROUTABLE_QUEUE,
     jobs_queue,
+    report_wait_queue,
     retry_queue,
     routing_key,
 )
@@ -78,6 +82,7 @@ class MemoryServer:
         for account in accounts:
             self.declare(account)
         self._delays_s = {retry_queue(delay_s): delay_s for delay_s in RETRY_DELAYS_S}
+        self._report_delays_s = {report_wait_queue(delay_s): delay_s for delay_s in REPORT_DELAYS_S}
         self.changed: list[Callable[[], None]] = []
 
     def declare(self, account: str) -> None:
@@ -90,6 +95,11 @@ class MemoryServer:
             delay_s = self._delays_s[publication.exchange]
             waiting = Publication(JOBS_EXCHANGE, publication.routing_key, publication.body, publication.headers)
             asyncio.get_running_loop().call_later(delay_s, self.accept, waiting)
+            return
+        if not publication.exchange and publication.routing_key in self._report_delays_s:
+            delay_s = self._report_delays_s[publication.routing_key]
+            looked_at = Publication("", REPORTS_QUEUE, publication.body, publication.headers)
+            asyncio.get_running_loop().call_later(delay_s, self.accept, looked_at)
             return
         queue, lane = self._target(publication)
         self.queues[queue].append(_Message(publication, lane))
@@ -409,6 +419,8 @@ class MemoryApi:
         self.calls: list[SeenCall] = []
         #: What ``GET account`` answers.
         self.account_reply: Response | None = None
+        #: Its replies, where there are any.
+        self.inbox: MemoryInbox | None = None
         #: The keys in force.
         self.credentials: dict[str, Credentials] = {}
 
@@ -422,6 +434,16 @@ class MemoryApi:
         """Answer as told."""
         assert self.account_reply is not None  # noqa: S101 - a test that probes says what is answered
         return self.account_reply
+
+    async def responses(self, account: str, page: int) -> Response:  # noqa: ARG002 - the port's
+        """Show the page."""
+        assert self.inbox is not None  # noqa: S101 - a test that polls says of what
+        return await self.inbox.responses(page)
+
+    async def mark_read(self, account: str, message_ids: Sequence[str]) -> Response:  # noqa: ARG002 - the port's
+        """Mark them."""
+        assert self.inbox is not None  # noqa: S101 - as above
+        return await self.inbox.mark_read(message_ids)
 
     async def warm_up(self, account: str, *, calls_per_s: float) -> None:
         """Nothing to open."""

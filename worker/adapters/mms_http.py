@@ -1,4 +1,4 @@
-"""The MMS API over HTTPS (source of each field: the vendor's page of ``send-mms``).
+"""The MMS API over HTTPS (source of each field: the vendor's pages of the calls).
 
 Authentication as given: the APPKEY as the user name of HTTP Basic; or, where an account is set so, in a header.
 Failures before the first byte are ``NeverLeft``, all later ones ``NoAnswer``.
@@ -10,11 +10,12 @@ import base64
 import math
 import secrets
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import orjson
 
 from worker.adapters.http_transport import AiohttpTransport, TransportLimits
 from worker.core.accounts import Credentials
@@ -30,6 +31,7 @@ class _Client:
     transport: AiohttpTransport
     headers: httpx.Headers = field(repr=False)
     send_headers: httpx.Headers = field(repr=False)
+    json_headers: httpx.Headers = field(repr=False)
 
 
 class MmsHttpApi:
@@ -59,6 +61,8 @@ class MmsHttpApi:
         self._limits = limits
         self._send_url = httpx.URL(f"{api_url}/send-mms")
         self._account_url = httpx.URL(f"{api_url}/account")
+        self._responses_url = httpx.URL(f"{api_url}/get-responses")
+        self._read_url = httpx.URL(f"{api_url}/inbound-read-bulk")
         # 128 random bits: no content can contain it on purpose. One for all calls, so that an account's requests
         # share their headers, which cost more to build than everything else about a request.
         self._boundary = secrets.token_hex(16)
@@ -78,6 +82,7 @@ class MmsHttpApi:
             else AiohttpTransport(ssl_context=self._ssl_context, limits=self._limits, make_body=self._make_body),
             headers=httpx.Headers(common),
             send_headers=httpx.Headers(common | {"Content-Type": content_type(self._boundary)}),
+            json_headers=httpx.Headers(common | {"Content-Type": "application/json"}),
         )
 
     async def forget(self, account: str) -> None:
@@ -102,6 +107,18 @@ class MmsHttpApi:
         """Make one ``GET account`` call."""
         client = self._clients[account]
         return await _call(client, "GET", self._account_url, client.headers, b"")
+
+    async def responses(self, account: str, page: int) -> Response:
+        """Make one ``GET get-responses`` call, for replies to MMS."""
+        client = self._clients[account]
+        url = self._responses_url.copy_merge_params({"page": page, "type": "mms"})
+        return await _call(client, "GET", url, client.headers, b"")
+
+    async def mark_read(self, account: str, message_ids: Sequence[str]) -> Response:
+        """Make one ``POST inbound-read-bulk`` call."""
+        client = self._clients[account]
+        body = orjson.dumps({"message_id": list(message_ids)})
+        return await _call(client, "POST", self._read_url, client.json_headers, body)
 
     async def warm_up(self, account: str, *, calls_per_s: float) -> None:
         """Open the account's connections before its first slot."""

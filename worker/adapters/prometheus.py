@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import assert_never
 
-from worker.adapters.prometheus_series import PUBLISH_FAILURES, Series
+from worker.adapters.prometheus_receiving import POLLS
+from worker.adapters.prometheus_series import PUBLISH_FAILURES, Does, Series
 from worker.core.outcome import SuspendedBecause
 from worker.flow.observations import (
     AccountLeft,
@@ -53,11 +54,11 @@ from worker.flow.observations import (
 
 
 class Metrics(Series):
-    """The metrics of one worker. ``observe`` is the observer to hand to the flow."""
+    """The metrics of one process. ``observe`` is the observer to hand to the flow."""
 
-    def __init__(self, *, accounts: Mapping[str, float], version: str, calls_max: int) -> None:
+    def __init__(self, *, accounts: Mapping[str, float], version: str, calls_max: int, does: Does = Does.SEND) -> None:
         """``accounts``: the configured limit (calls per second) by name, of those that are there at the start."""
-        super().__init__(version=version)
+        super().__init__(version=version, does=does)
         for account, limit_per_s in accounts.items():
             self.serve(account, limit_per_s)
         self.calls_max.set(calls_max)
@@ -134,17 +135,27 @@ class Metrics(Series):
                 self.draining.set(1)
             case DrainEnded():
                 self.draining.set(0)
-            case (
-                ReportTold()
-                | ReportRepeated()
-                | ReportPutAside()
-                | ReplyTold()
-                | ReplyRepeated()
-                | CallbackAnswered()
-                | RepliesPolled()
-                | BalanceSeen()
-            ):
-                pass
+            case ReportTold():
+                self._report_told(seen)
+            case ReportRepeated(account):
+                self.of(self.reports_repeated, account).inc()
+            case ReportPutAside(account):
+                self.of(self.reports_put_aside, account).inc()
+            case ReplyTold(account, way):
+                self.of(self.replies, account, way).inc()
+            case ReplyRepeated(account, way):
+                self.of(self.replies_repeated, account, way).inc()
+            case CallbackAnswered(result, account, duration_s):
+                self.of(self.callback_requests, result).inc()
+                if account is not None:
+                    self.callback_duration.observe(duration_s)
+            case RepliesPolled(account, replies, why):
+                self.of(self.reply_polls, account, POLLS[why is not None]).inc()
+                self.of(self.replies_polled, account).inc(replies)
+            case BalanceSeen(account, balance, is_low):
+                if self.is_served(account):  # it may have left since it was asked about
+                    self.of(self.balance, account).set(balance)
+                    self.of(self.balance_low, account).set(is_low)
             case Surprise():
                 self.surprises.inc()
             case _:
@@ -171,6 +182,13 @@ class Metrics(Series):
             self.of(self.last_sent, seen.account).set_to_current_time()
         if seen.recipients_refused:
             self.of(self.recipients, seen.account, "refused").inc(seen.recipients_refused)
+
+    def _report_told(self, seen: ReportTold) -> None:
+        self.of(self.reports, seen.account, seen.status).inc()
+        if seen.delay_s is not None:
+            self.report_delay.observe(seen.delay_s)
+        if not seen.is_of_known_job:
+            self.of(self.reports_of_nobody, seen.account).inc()
 
     def _call_finished(self, seen: CallFinished) -> None:
         self.of(self.api_requests, seen.account, seen.operation, seen.result).inc()

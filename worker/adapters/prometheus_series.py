@@ -1,27 +1,23 @@
-"""Every metric that the worker exports, in one place.
+"""Every metric that the worker and the receiver export, in one place.
 
 Labels are closed sets, created at 0 on start, or when the account comes; never a phone number, an id, a URL or an
-error's text.
+error's text. Both processes declare all of them, and each has the series of what it does.
 """
 
 from __future__ import annotations
 
+import enum
 import time
-from collections.abc import Iterable
 from functools import partial
-from typing import TypeVar, cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client import Info
 
+from worker.adapters.prometheus_receiving import ReceivingSeries
 from worker.core.delivery import Lane
 from worker.core.events import ResolvedAs
 from worker.core.outcome import SuspendedBecause
 from worker.core.settlement import End, RequeueReason
-from worker.core.topology import jobs_queue
+from worker.core.topology import REPORTS_QUEUE, jobs_queue
 from worker.flow.observations import CallResult, DuplicateSource, Operation, Role
 
 _CALL_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
@@ -30,37 +26,34 @@ _WAIT_S = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800, 3600, 14400)
 _RECIPIENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 _ATTEMPTS = (1, 2, 3, 4, 5, 6, 8)
 PUBLISH_FAILURES = ("not connected", "connection lost", "unroutable", "other")
+_SENDING = (Operation.SEND, Operation.ACCOUNT)
+_ASKING = (Operation.ACCOUNT, Operation.REPLIES, Operation.MARK_READ)
 
-Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
+
+class Does(enum.Enum):
+    """What a process does, and so which series it has."""
+
+    SEND = enum.auto()
+    RECEIVE = enum.auto()
 
 
-class Series:
-    """The registry of one worker, and what is in it; accounts come and go."""
+class Series(ReceivingSeries):
+    """The registry of one process, and what is in it."""
 
-    def __init__(self, *, version: str) -> None:
-        self._of_accounts: list[Counter | Gauge | Histogram] = []
+    def __init__(self, *, version: str, does: Does) -> None:
+        super().__init__()
+        self._does = does
         self._accounts: set[str] = set()
-        self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
         #: Until when (monotonic) an account gets no slots.
         self.closed_until_s: dict[str, float] = {}
-        disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
-        self.registry = CollectorRegistry()
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
-            collector(registry=self.registry)
         self._declare_jobs()
         self._declare_calls()
         self._declare_limiter()
         self._declare_journal()
         self._declare_broker()
+        self._declare_receiving()
         self._declare_runtime(version)
         self._create_at_zero()
-
-    def of(self, metric: Labelled, *labels: str) -> Labelled:
-        """The child of ``metric`` for ``labels``, looked up once: the library's own way costs a lock each time."""
-        child = self._children.get((metric, labels))
-        if child is None:
-            child = self._children[metric, labels] = metric.labels(*labels)
-        return cast("Labelled", child)
 
     def serve(self, account: str, limit_per_s: float) -> None:
         """Have the account's series, at 0, and its limit (calls per second)."""
@@ -74,14 +67,11 @@ class Series:
         """Have the account's series no more: as they were last, they would look like an account that is stuck."""
         self._accounts.discard(account)
         self.closed_until_s.pop(account, None)
-        gone = {account} | {jobs_queue(account, lane) for lane in Lane}
-        for metric, labels in list(self._children):
-            if not gone.isdisjoint(labels):
-                del self._children[metric, labels]
-        for metric in self._of_accounts:
-            metric.remove_by_labels({"account": account})
-        for lane in Lane:
-            self.consumer_active.remove(jobs_queue(account, lane))
+        queues = [jobs_queue(account, lane) for lane in Lane]
+        self._drop(account, *queues)
+        if self._does is Does.SEND:
+            for queue in queues:
+                self.consumer_active.remove(queue)
 
     def is_served(self, account: str) -> bool:
         """Whether the account has series."""
@@ -91,21 +81,6 @@ class Series:
         return time.monotonic() < self.closed_until_s.get(account, 0.0)
 
     # --- Declarations ------------------------------------------------------------------------------------
-
-    def _counter(self, name: str, meaning: str, labels: Iterable[str] = ()) -> Counter:
-        return self._noted(Counter(f"mms_{name}", meaning, labels, registry=self.registry), labels)
-
-    def _gauge(self, name: str, meaning: str, labels: Iterable[str] = ()) -> Gauge:
-        return self._noted(Gauge(f"mms_{name}", meaning, labels, registry=self.registry), labels)
-
-    def _histogram(self, name: str, meaning: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
-        made = Histogram(f"mms_{name}", meaning, labels, buckets=tuple(buckets), registry=self.registry)
-        return self._noted(made, labels)
-
-    def _noted(self, metric: Labelled, labels: Iterable[str]) -> Labelled:
-        if "account" in labels:
-            self._of_accounts.append(metric)
-        return metric
 
     def _declare_jobs(self) -> None:
         self.jobs_received = self._counter(
@@ -214,7 +189,7 @@ class Series:
         self.broker_losses = self._counter(
             "broker_losses_total", "Lost connections and failed tries to connect again.", ("role",)
         )
-        self.consumer_active = self._gauge("consumer_active", "1 while this worker takes jobs from it.", ("queue",))
+        self.consumer_active = self._gauge("consumer_active", "1 while this process takes from it.", ("queue",))
         self.publish_duration = self._histogram(
             "publish_confirm_duration_seconds", "From publishing to the broker's confirm, or to its failure.", _STORE_S
         )
@@ -232,34 +207,40 @@ class Series:
         self.surprises = self._counter("surprises_total", "Bugs that were caught; the log has the traceback.")
         Info("mms_build", "The running version.", registry=self.registry).info({"version": version})
 
-    def _create_account_at_zero(self, account: str) -> None:  # noqa: C901 - one line per label
+    def _create_account_at_zero(self, account: str) -> None:
+        for operation in _SENDING if self._does is Does.SEND else _ASKING:
+            for result in CallResult:
+                self.api_requests.labels(account, operation, result)
+        for resolved_as in ResolvedAs:
+            self.in_doubt_resolved.labels(account, resolved_as)
+        self.duplicate_sends.labels(account)
+        self.low_balance.labels(account)
+        for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
+            gauge.labels(account)
+        self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
+        if self._does is Does.SEND:
+            self._create_sending_at_zero(account)
+        else:
+            self._create_receiving_at_zero(account)
+
+    def _create_sending_at_zero(self, account: str) -> None:
+        for because in SuspendedBecause:
+            self.account_suspended.labels(account, because)
         for redelivered in ("true", "false"):
             self.jobs_received.labels(account, redelivered)
         for end in End:
             self.jobs_finished.labels(account, end)
         for reason in RequeueReason:
             self.jobs_requeued.labels(account, reason)
-        for operation in Operation:
-            for result in CallResult:
-                self.api_requests.labels(account, operation, result)
         for taken in ("sent", "refused"):
             self.recipients.labels(account, taken)
-        for because in SuspendedBecause:
-            self.account_suspended.labels(account, because)
         for lane in Lane:
             self.consumer_active.labels(jobs_queue(account, lane))
         for source in DuplicateSource:
             self.duplicates_suppressed.labels(account, source)
-        for resolved_as in ResolvedAs:
-            self.in_doubt_resolved.labels(account, resolved_as)
-        self.duplicate_sends.labels(account)
-        self.low_balance.labels(account)
         self.jobs_suspected.labels(account)
-        limiter_gauges = self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered
-        for gauge in (*limiter_gauges, self.in_doubt_jobs, self.in_doubt_oldest):
+        for gauge in (self.in_doubt_jobs, self.in_doubt_oldest, self.last_sent):
             gauge.labels(account)
-        self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
-        self.last_sent.labels(account)
 
     def _create_at_zero(self) -> None:
         for role in Role:
@@ -272,3 +253,6 @@ class Series:
         self.limiter_mode.labels("stopped").set(0)
         for result in ("applied", "refused"):
             self.reloads.labels(result)
+        if self._does is Does.RECEIVE:
+            self._create_callbacks_at_zero()
+            self.consumer_active.labels(REPORTS_QUEUE)

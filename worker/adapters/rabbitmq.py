@@ -57,7 +57,7 @@ class RabbitBroker:
         self._accounts: dict[str, AccountConsumer] = {}
         self._has_started = False
         self._watch = ConsumerWatch(
-            link=self._consuming, accounts=self._accounts.values, look_s=look_s, timeout_s=address.timeout_s
+            link=self._consuming, watched=self._accounts.values, look_s=look_s, timeout_s=address.timeout_s
         )
 
     @property

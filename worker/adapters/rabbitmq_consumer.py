@@ -51,7 +51,6 @@ class Consumer:
     """
 
     queue: str
-    lane: Lane
     tag: str
     prefetch: int
     received: int = 0
@@ -215,13 +214,13 @@ class AccountConsumer:
             queue = jobs_queue(self.account, lane)
             if queue in self._consumers:
                 continue
-            consumer = Consumer(queue, lane, f"{queue}-{next(self._numbers)}", wanted.prefetch)
+            consumer = Consumer(queue, f"{queue}-{next(self._numbers)}", wanted.prefetch)
             # Noted before it is there: the broker may cancel it in the same breath.
             self._consumers[queue] = consumer
             try:
                 await channel.basic_consume(
                     queue,
-                    self._receiver(wanted.take, consumer, channel),
+                    self._receiver(wanted.take, lane, consumer, channel),
                     consumer_tag=consumer.tag,
                     timeout=self._timeout_s,
                 )
@@ -278,7 +277,9 @@ class AccountConsumer:
             self._told = self._because
             self._observe(AccountNotConsumed(self.account, self._because))
 
-    def _receiver(self, take: Take, consumer: Consumer, channel: Channel) -> Callable[[DeliveredMessage], Any]:
+    def _receiver(
+        self, take: Take, lane: Lane, consumer: Consumer, channel: Channel
+    ) -> Callable[[DeliveredMessage], Any]:
         async def receive(message: DeliveredMessage) -> None:
             properties = message.header.properties
             consumer.received += 1
@@ -286,7 +287,7 @@ class AccountConsumer:
             take(
                 Delivery(
                     account=self.account,
-                    lane=consumer.lane,
+                    lane=lane,
                     body=message.body,
                     headers=properties.headers or {},
                     redelivered=bool(message.redelivered),

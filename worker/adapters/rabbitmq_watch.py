@@ -9,27 +9,39 @@ it knows of the queues that are consumed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, answers_or_gone
-from worker.adapters.rabbitmq_consumer import AccountConsumer
+from worker.adapters.rabbitmq_consumer import Consumer
 from worker.adapters.rabbitmq_link import Link
 from worker.core.status import Depth
 
 LOOK_S = 5.0
 
 
+class Watched(Protocol):
+    """Whoever has consumers."""
+
+    @property
+    def consumers(self) -> Sequence[Consumer]:
+        """Those that are believed to be alive."""
+
+    def dead(self, consumer: Consumer) -> None:
+        """A look found that ``consumer`` gets nothing any more."""
+
+
 class ConsumerWatch:
     """Looks every ``look_s``. ``timeout_s``: how long the broker may take for an answer."""
 
     def __init__(
-        self, *, link: Link, accounts: Callable[[], Iterable[AccountConsumer]], look_s: float, timeout_s: float
+        self, *, link: Link, watched: Callable[[], Iterable[Watched]], look_s: float, timeout_s: float
     ) -> None:
         self._link = link
-        self._accounts = accounts
+        self._watched = watched
         self._look_s = look_s
         self._timeout_s = timeout_s
 
@@ -52,15 +64,15 @@ class ConsumerWatch:
         return None
 
     async def _look(self, channel: Channel) -> None:
-        for account in tuple(self._accounts()):
-            for consumer in account.consumers:
+        for watched in tuple(self._watched()):
+            for consumer in watched.consumers:
                 try:
                     with answers_or_gone():
                         depth = await self._depth(channel, consumer.queue)
                 except AMQP_FAILURES:
                     return  # one that cannot tell now is not dead; there will be another look
                 if consumer.is_dead(depth):
-                    account.dead(consumer)
+                    watched.dead(consumer)
                 if depth is None:
                     return  # the broker closed the channel with this answer
         await self._link.close_channel(channel)

@@ -1,9 +1,7 @@
-"""The journal on Redis: one Lua script (the decisions: ``core/journal.py``), commands in groups.
+"""The journal on Redis: one Lua script (the decisions: ``core/journal.py``), asked in groups (``redis_groups.py``).
 
-While one group is on its way the next one gathers, and what is asked alike about one account's jobs goes in one run of
-the script, so that what a job costs does not grow with the rate. A command
-whose answer is lost may have been carried out; each may be repeated: a claim is recognised by its token, an outcome by
-itself, and a resolution that was carried out by the record that comes with the second answer.
+A command whose answer is lost may have been carried out; each may be repeated: a claim is recognised by its token, an
+outcome by itself, and a resolution that was carried out by the record that comes with the second answer.
 
 Redis must not forget: append-only and without eviction (``mms-worker check`` looks). What it forgets all the same is
 noticed by ``epoch``: no memory at all, or less of it than this worker was last told.
@@ -12,19 +10,16 @@ noticed by ``epoch``: no memory at all, or less of it than this worker was last 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
-import itertools
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import resources
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
 
 from worker.adapters.redis_connection import REDIS_FAILURES, words_for
+from worker.adapters.redis_groups import Question, RedisGroups
 from worker.core.journal import (
     Claim,
     Doubts,
@@ -38,14 +33,10 @@ from worker.core.journal import (
     read,
     written,
 )
-from worker.flow.observations import JournalAnswered, Observer
-from worker.flow.ports import Claimed, JournalAway, Monotonic
+from worker.flow.ports import Claimed, JournalAway
 from worker.flow.tasks import Tasks
 
-#: So many commands go together at most, and so many ends are told in one command.
-GROUP_MAX = 64
-#: One run of the script is about so many jobs at most, or those of one question: a millisecond of Redis.
-JOBS_TOGETHER_MAX = 64
+#: So many ends are told in one command.
 TELL_TOGETHER_MAX = 500
 #: What is told leaves with the next command, or after this.
 TELL_S = 0.1
@@ -67,56 +58,63 @@ class _Command(enum.StrEnum):
 _WIDTHS = {_Command.CLAIM: 2, _Command.CONCLUDE: 1, _Command.TELL: 0, _Command.RESOLVE: 2, _Command.RECALL: 2}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Question:
-    """What is asked about jobs of one account. ``details``: the script's arguments for each of them, in a row."""
+class _Script:
+    """How the script is asked. ``seen_us``: by account, what it was last told of its memory."""
 
-    command: _Command
-    account: str
-    job_ids: Sequence[str]
-    details: Sequence[Any]
-    answer: asyncio.Future[Any]
+    def __init__(self, *, keep_s: int, call_us_max: int) -> None:
+        self.source = resources.files("worker.adapters").joinpath("redis_journal.lua").read_text()
+        self.seen_us: dict[str, int] = {}
+        self._keep_s = keep_s
+        self._call_us_max = call_us_max
 
-    def set(self, answer: Any) -> None:
-        """Answer it, if somebody still waits."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
+    def arguments(self, command: str, account: str, questions: Sequence[Question]) -> Sequence[Any]:
+        """All their jobs."""
+        keys = [epoch_key(account), doubt_key(account)]
+        keys += [key for question in questions for key in question.keys]
+        details = [detail for question in questions for detail in question.details]
+        return (len(keys), *keys, command, *self._head(command, account), *details)
+
+    def _head(self, command: str, account: str) -> Sequence[int]:
+        match command:
+            case _Command.CLAIM:
+                return (self._keep_s, self._call_us_max, self.seen_us.get(account, 0))
+            case _Command.RESOLVE:
+                return (self._keep_s, self._call_us_max)
+            case _Command.RECALL:
+                return ()
+            case _:
+                return (self._keep_s,)
+
+    def answers(self, command: str, account: str, questions: Sequence[Question], answer: Any) -> Iterator[Any]:
+        """To each the part that is about its jobs."""
+        at = 0
+        if command == _Command.CLAIM:
+            self.seen_us[account] = max(self.seen_us.get(account, 0), answer[0])
+            at = 1
+        for question in questions:
+            width = len(question.keys) * _WIDTHS[_Command(command)]
+            yield answer[at : at + width]
+            at += width
 
 
 class RedisJournal:
-    """Implements the ``Journal`` port.
+    """Implements the ``Journal`` port. ``groups`` may be shared: what is asked at once goes together.
 
     ``keep_s``: how long an id counts as used. ``call_s_max``: longer than a call can take from its claim to its end.
     """
 
     def __init__(
-        self,
-        *,
-        redis: Redis,
-        keep_s: int,
-        call_s_max: float,
-        monotonic: Monotonic,
-        observe: Observer,
-        on_failure: Callable[[BaseException], None],
+        self, *, groups: RedisGroups, keep_s: int, call_s_max: float, on_failure: Callable[[BaseException], None]
     ) -> None:
-        self._redis = redis
-        self._source = resources.files("worker.adapters").joinpath("redis_journal.lua").read_text()
-        self._script = redis.register_script(self._source)
-        self._keep_s = keep_s
-        self._call_us_max = int(call_s_max * 1e6)
-        self._monotonic = monotonic
-        self._observe = observe
-        self._seen_us: dict[str, int] = {}
-        self._waiting: deque[_Question] = deque()
+        self._groups = groups
+        self._script = _Script(keep_s=keep_s, call_us_max=int(call_s_max * 1e6))
         self._tasks = Tasks(on_failure)
-        self._is_sending = False
         self._to_tell: defaultdict[str, list[Told]] = defaultdict(list)
         self._telling: asyncio.TimerHandle | None = None
 
     async def warm_up(self) -> None:
         """Have the script known and a connection open before the first slot. Never fails: the first claim says why."""
-        with contextlib.suppress(*REDIS_FAILURES):
-            await self._redis.script_load(self._source)
+        await self._groups.warm_up(self._script)
 
     async def claim(self, account: str, claims: Sequence[Claim]) -> list[Claimed] | JournalAway:
         """Claim each, or say what is known of its job."""
@@ -133,7 +131,7 @@ class RedisJournal:
 
     def expect_memory(self, account: str) -> None:
         """An empty store has forgotten."""
-        self._seen_us.setdefault(account, 1)
+        self._script.seen_us.setdefault(account, 1)
 
     async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
         """Write down what came of claims; False where another one has decided meanwhile."""
@@ -180,7 +178,7 @@ class RedisJournal:
     async def doubts(self, accounts: Iterable[str]) -> dict[str, Doubts] | JournalAway:
         """How many jobs of each account are in doubt, and since when."""
         try:
-            return await doubts_in(self._redis, accounts)
+            return await doubts_in(self._groups.redis, accounts)
         except REDIS_FAILURES as error:
             return JournalAway(words_for(error))
 
@@ -189,8 +187,6 @@ class RedisJournal:
         self._send_told()
         await self._tasks.finish(TELL_S + 1.0)
         await self._tasks.cancel()
-
-    # --- Groups ------------------------------------------------------------------------------------------
 
     def _send_told(self) -> None:
         if self._telling is not None:
@@ -210,108 +206,8 @@ class RedisJournal:
             self.tell(account, ends)
 
     async def _ask(self, command: _Command, account: str, job_ids: Sequence[str], details: Sequence[Any]) -> Any:
-        question = _Question(command, account, job_ids, details, asyncio.get_running_loop().create_future())
-        self._waiting.append(question)
-        if not self._is_sending:
-            self._is_sending = True
-            self._tasks.start(self._send())
-        return await question.answer
-
-    async def _send(self) -> None:
-        """Group after group, until none waits."""
-        try:
-            while self._waiting:
-                group = [self._waiting.popleft() for _ in range(min(GROUP_MAX, len(self._waiting)))]
-                asked_at_s = self._monotonic()
-                why = await self._answer(_of_one_kind(group))
-                self._observe(JournalAnswered(self._monotonic() - asked_at_s, why))
-        finally:
-            self._is_sending = False
-            for question in self._waiting:
-                question.set(JournalAway("stopped"))
-            self._waiting.clear()
-
-    async def _answer(self, asked_together: Sequence[Sequence[_Question]]) -> str | None:
-        """Answer them, each sequence by one run of the script; says why not, if some could not be answered."""
-        answers = await self._execute([self._arguments(questions) for questions in asked_together])
-        if isinstance(answers, JournalAway):
-            for question in itertools.chain.from_iterable(asked_together):
-                question.set(answers)
-            return answers.why
-        why = None
-        alone: list[Sequence[_Question]] = []
-        for questions, answer in zip(asked_together, answers, strict=True):
-            if isinstance(answer, RedisError) and len(questions) > 1:
-                # One record that cannot be used must not hold up the jobs that were asked about with it.
-                alone += [(question,) for question in questions]
-            elif isinstance(answer, RedisError):
-                why = words_for(answer)
-                questions[0].set(JournalAway(why))
-            else:
-                self._hand_out(questions, answer)
-        return (await self._answer(alone) if alone else None) or why
-
-    def _arguments(self, questions: Sequence[_Question]) -> Sequence[Any]:
-        """What the script is run with: all their jobs."""
-        command, account = questions[0].command, questions[0].account
-        keys = [epoch_key(account), doubt_key(account)]
-        keys += [record_key(account, job_id) for question in questions for job_id in question.job_ids]
-        details = [detail for question in questions for detail in question.details]
-        return (len(keys), *keys, command.value, *self._head(command, account), *details)
-
-    def _head(self, command: _Command, account: str) -> Sequence[int]:
-        match command:
-            case _Command.CLAIM:
-                return (self._keep_s, self._call_us_max, self._seen_us.get(account, 0))
-            case _Command.RESOLVE:
-                return (self._keep_s, self._call_us_max)
-            case _Command.RECALL:
-                return ()
-            case _:
-                return (self._keep_s,)
-
-    def _hand_out(self, questions: Sequence[_Question], answer: Any) -> None:
-        """Give each the part of the answer that is about its jobs."""
-        at, command = 0, questions[0].command
-        if command is _Command.CLAIM:
-            account = questions[0].account
-            self._seen_us[account] = max(self._seen_us.get(account, 0), answer[0])
-            at = 1
-        for question in questions:
-            width = len(question.job_ids) * _WIDTHS[command]
-            question.set(answer[at : at + width])
-            at += width
-
-    async def _execute(self, commands: list[Sequence[Any]]) -> list[Any] | JournalAway:
-        """The answers, of which some may be errors."""
-        try:
-            answers = await self._pipelined(commands)
-            unknown = [n for n, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-            if unknown:
-                # A script that is not known was not run: loaded, it is asked for again.
-                await self._redis.script_load(self._source)
-                for n, answer in zip(unknown, await self._pipelined([commands[n] for n in unknown]), strict=True):
-                    answers[n] = answer
-        except REDIS_FAILURES as error:
-            return JournalAway(words_for(error))
-        return answers
-
-    async def _pipelined(self, commands: list[Sequence[Any]]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.evalsha(self._script.sha, *command)
-            return list(await pipeline.execute(raise_on_error=False))
-
-
-def _of_one_kind(questions: Iterable[_Question]) -> list[list[_Question]]:
-    """Put together what one run of the script can answer: it costs more than what it does for a job."""
-    together: dict[tuple[_Command, str], list[list[_Question]]] = {}
-    for question in questions:
-        runs = together.setdefault((question.command, question.account), [[]])
-        if runs[-1] and sum(len(one.job_ids) for one in runs[-1]) + len(question.job_ids) > JOBS_TOGETHER_MAX:
-            runs.append([])
-        runs[-1].append(question)
-    return [run for runs in together.values() for run in runs]
+        keys = [record_key(account, job_id) for job_id in job_ids]
+        return await self._groups.ask(self._script, command.value, account, keys, details)
 
 
 async def doubts_in(redis: Redis, accounts: Iterable[str]) -> dict[str, Doubts]:

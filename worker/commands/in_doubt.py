@@ -42,7 +42,7 @@ from worker.flow.observations import Observation
 from worker.flow.pipeline import utc_now
 from worker.flow.ports import JournalAway
 from worker.flow.resolving import decided
-from worker.parts import build_journal, open_redis
+from worker.parts import build_groups, build_journal, open_redis
 
 HELP = """Look at the jobs in doubt (sent or not, nobody knows), have them sent again, or settle them.
 
@@ -200,7 +200,9 @@ def _act(choice: Choice, end: str, evidence: str | None, *, what: str, per_s: fl
 
     async def opened(stack: AsyncExitStack) -> Decide:
         redis = await open_redis(settings, stack)
-        journal = build_journal(settings, redis, observe=_unobserved, on_failure=_unexpected)
+        groups = build_groups(redis, observe=_unobserved, on_failure=_unexpected)
+        stack.push_async_callback(groups.close)
+        journal = build_journal(settings, groups, on_failure=_unexpected)
         stack.push_async_callback(journal.close)
 
         async def decide(held: HeldJob) -> Decision:

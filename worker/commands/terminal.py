@@ -11,7 +11,7 @@ import uvloop
 from rich.console import Console
 
 from worker.flow.ports import CannotStart
-from worker.settings import Settings, SettingsProblems, load
+from worker.settings import ReceiverSettings, Settings, SettingsProblems, load, load_receiver
 
 EXIT_CANNOT_START = 2
 
@@ -32,6 +32,14 @@ def refuse(*sentences: str) -> NoReturn:
 def settings_or_exit() -> Settings:
     """The settings from the environment; every mistake at once otherwise."""
     settings = load(os.environ)
+    if isinstance(settings, SettingsProblems):
+        refuse(*settings.problems)
+    return settings
+
+
+def receiver_settings_or_exit() -> ReceiverSettings:
+    """The same for ``receive``, with those that it alone has."""
+    settings = load_receiver(os.environ)
     if isinstance(settings, SettingsProblems):
         refuse(*settings.problems)
     return settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -73,20 +73,28 @@ def job_event(
         event_id += f":{hashlib.sha256(body_for_id).hexdigest()[:_DIGEST_CHARACTERS]}"
     if number is not None:
         event_id += f":{number}"
-    event = {
+    data = {"job_id": job_id, "reference": reference, "account": account, "attempt": attempt} | more
+    return event(kind.value, event_id=event_id, account=account, subject=name, at=at, data=data)
+
+
+def event(
+    kind: str, *, event_id: str, account: str, subject: str, at: datetime, data: Mapping[str, Any]
+) -> Publication:
+    """Build an event of any kind: what all of them have in common, around its ``data``."""
+    whole = {
         "specversion": "1.0",
         "id": event_id,
         "source": f"/mms-worker/accounts/{account}",
-        "type": kind.value,
-        "subject": name,
+        "type": kind,
+        "subject": subject,
         "time": timestamp(at),
         "datacontenttype": "application/json",
-        "data": {"job_id": job_id, "reference": reference, "account": account, "attempt": attempt} | more,
+        "data": data,
     }
     return Publication(
         exchange=EVENTS_EXCHANGE,
-        routing_key=f"{kind.value}.{account}",
-        body=orjson.dumps(event),
+        routing_key=f"{kind}.{account}",
+        body=orjson.dumps(whole),
         headers={},
         content_type=CONTENT_TYPE,
     )

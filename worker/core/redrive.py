@@ -35,6 +35,7 @@ from worker.core.job import Rejected, decode
 from worker.core.journal import RELEASED, Record, Resolution, Resolved, State, fingerprint
 from worker.core.resolution import SETTLED_AS, Grounds, read, resolved_event, written
 from worker.core.topology import JOBS_EXCHANGE, routing_key
+from worker.core.waiting_reports import of_a_report
 
 #: A job that comes back as often as this is not helped by another try.
 REDRIVES_MAX = 3
@@ -82,6 +83,8 @@ def retry(held: HeldJob, *, is_forced: bool) -> Decision:
 
     The count of its resolutions stays too: event ids are made of it, and must not come twice.
     """
+    if (looked_at_again := of_a_report(held.message)) is not None:
+        return Done((looked_at_again,), "retried")
     if held.account is None:
         return Kept(_NO_ACCOUNT)
     if held.redrives >= REDRIVES_MAX and not is_forced:

@@ -24,7 +24,6 @@ from worker.core.settlement import (
     after_call,
     bury,
     expire,
-    hold_in_doubt,
 )
 
 
@@ -58,22 +57,26 @@ def resolution_again(record: Record, delivery: Delivery, job: Job, *, now: Momen
     return (event,)
 
 
+def outcome_on_record(record: Record) -> JobOutcome | None:
+    """What the job's call came to; None when it ended without one."""
+    if record.end in {End.EXPIRED, End.DEAD}:
+        return None
+    details = _read(record.details)
+    known = _outcome(details) if record.end in {End.SENT, End.REFUSED} else None
+    why = details.get("why") if record.end == End.IN_DOUBT else None
+    return known or InDoubt(str(why or UNREADABLE))
+
+
 def told_again(record: Record, delivery: Delivery, job: Job, *, attempts_max: int, now: Moment) -> Finished:
     """The settlement that the end on record asks for."""
-    details = _read(record.details)
-    match record.end:
-        case End.SENT | End.REFUSED if (outcome := _outcome(details)) is not None:
-            settlement = after_call(delivery, job, outcome, attempts_max=attempts_max, now=now)
-            assert isinstance(settlement, Finished)  # noqa: S101 - these outcomes are ends
-            return settlement
-        case End.EXPIRED:
-            return expire(delivery, job, now=now)
-        case End.DEAD:
-            return bury(delivery, job, (str(details.get("why") or "not told"),), now=now)
-        case End.IN_DOUBT:
-            return hold_in_doubt(delivery, job, str(details.get("why") or UNREADABLE), now=now)
-        case _:
-            return hold_in_doubt(delivery, job, UNREADABLE, now=now)
+    outcome = outcome_on_record(record)
+    if outcome is not None:
+        settlement = after_call(delivery, job, outcome, attempts_max=attempts_max, now=now)
+        assert isinstance(settlement, Finished)  # noqa: S101 - these outcomes are ends
+        return settlement
+    if record.end == End.EXPIRED:
+        return expire(delivery, job, now=now)
+    return bury(delivery, job, (str(_read(record.details).get("why") or "not told"),), now=now)
 
 
 def same_id_reason(job: Job, record: Record) -> str:

@@ -1,4 +1,4 @@
-"""The steps on a job's way, for whoever wants to know that one was passed: tests that end the process there (pure)."""
+"""The steps on the way of a job, and of replies, for whoever wants to know: tests that end the process there (pure)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,27 @@ class Step(enum.StrEnum):
 Passed = Callable[[Step], None]
 
 
-def unwatched(step: Step) -> None:
+class ReplyStep(enum.StrEnum):
+    """The steps on the way of replies that are polled, in order; names in ``MMS_FAILPOINT`` as well."""
+
+    PAGE_READ = "replies_page_read"
+    """One page of unread replies is read."""
+    REPLIES_READ = "replies_read"
+    """All pages of unread replies are read; nobody is told."""
+    REPLIES_CLAIMED = "replies_claimed"
+    """It is ours to tell them."""
+    REPLIES_PUBLISHED = "replies_published"
+    """Their events are confirmed; it is not noted that they are told."""
+    REPLIES_TOLD = "replies_told"
+    """That is noted; the API has them as unread."""
+    REPLIES_MARKED = "replies_marked"
+    """The API has some of them as read, or all."""
+
+
+ReplyPassed = Callable[[ReplyStep], None]
+
+
+def unwatched(step: Step | ReplyStep) -> None:
     """Nobody wants to know."""
 
 
@@ -50,5 +70,5 @@ class Poison:
 class Failpoint:
     """The process ends when ``step`` is passed for the ``nth`` time (from 1)."""
 
-    step: Step
+    step: Step | ReplyStep
     nth: int = 1

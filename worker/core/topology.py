@@ -20,15 +20,23 @@ DEAD_QUEUE = "mms.dead"
 IN_DOUBT_QUEUE = "mms.in_doubt"
 UNROUTABLE_QUEUE = "mms.unroutable"
 EVENTS_QUEUE = "mms.events.log"
+#: Delivery reports that are looked at again: of messages that nobody knew when they came.
+REPORTS_QUEUE = "mms.reports"
 _JOBS_QUEUE, _URGENT = "mms.jobs.", ".urgent"
 
 #: The fixed delays of the retry queues, in seconds. One delay per queue: expiry happens only at a queue's head.
 RETRY_DELAYS_S = (1, 5, 15, 60, 300)
 
+#: The fixed delays of the queues in which such reports wait. The answer to a send mostly comes within seconds; the
+#: reports of messages that something else sent for the account wait in vain, and are not to go round too often.
+REPORT_DELAYS_S = (3, 20)
+#: Reports that wait there at most, of each delay. One more is not taken, and the vendor has to repeat it.
+REPORTS_WAITING_MAX = 500_000
+
 #: A job that came back this often without an end (each time its worker died or left) goes to mms.dead, moved there by
-#: the broker itself. On purpose far above what ``core/quarantine.py`` needs to find a message that ends its workers,
-#: and above what restarts of a busy pool reach. Said in the queue's own arguments: RabbitMQ 3.10 has no limit of its
-#: own, and 4.x has 20. Both count the ends of channels and connections, and both tell the count in
+#: the broker itself; and a report that waited. On purpose far above what ``core/quarantine.py`` needs to find a message
+#: that ends its workers, and above what restarts of a busy pool reach. Said in the queue's own arguments: RabbitMQ 3.10
+#: has no limit of its own, and 4.x has 20. Both count the ends of channels and connections, and both tell the count in
 #: ``x-delivery-count``. (A policy in the broker may set a lower limit; the lower one of the two holds.)
 DELIVERY_LIMIT = 100
 #: Of the queues that people look through. Each look hands every message out and takes it back, which counts as a
@@ -111,6 +119,11 @@ def retry_delay_at_least(wait_s: float) -> int:
     return next((delay for delay in RETRY_DELAYS_S if delay >= wait_s), RETRY_DELAYS_S[-1])
 
 
+def report_wait_queue(delay_s: int) -> str:
+    """The queue in which a report waits ``delay_s`` seconds, one of ``REPORT_DELAYS_S``, before it is looked at."""
+    return f"{REPORTS_QUEUE}.wait.{delay_s}s"
+
+
 def topology(accounts: Iterable[str]) -> Topology:
     """Everything to declare for ``accounts``."""
     return Topology(
@@ -126,6 +139,8 @@ def topology(accounts: Iterable[str]) -> Topology:
             Queue(IN_DOUBT_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT)),
             _event_log(),
             *(_retry(delay_s) for delay_s in RETRY_DELAYS_S),
+            Queue(REPORTS_QUEUE, _limited()),
+            *(_report_wait(delay_s) for delay_s in REPORT_DELAYS_S),
             *(queue for account in accounts for queue in jobs_queues(account)),
         ),
     )
@@ -143,15 +158,19 @@ def _handed_on_to(exchange: str) -> dict[str, Any]:
     return _quorum(dead_letter_exchange=exchange, dead_letter_strategy="at-least-once", overflow="reject-publish")
 
 
-def jobs_queues(account: str) -> tuple[Queue, ...]:
-    """The queues of one account, bound so that its jobs find them."""
-    arguments = {
+def _limited() -> dict[str, Any]:
+    """What is handed out too often without an end goes to ``mms.dead``."""
+    return {
         **_handed_on_to(""),
         "x-dead-letter-routing-key": DEAD_QUEUE,
         "x-delivery-limit": DELIVERY_LIMIT,
     }
+
+
+def jobs_queues(account: str) -> tuple[Queue, ...]:
+    """The queues of one account, bound so that its jobs find them."""
     return tuple(
-        Queue(jobs_queue(account, lane), arguments, ((JOBS_EXCHANGE, routing_key(account, lane)),)) for lane in Lane
+        Queue(jobs_queue(account, lane), _limited(), ((JOBS_EXCHANGE, routing_key(account, lane)),)) for lane in Lane
     )
 
 
@@ -159,6 +178,16 @@ def _retry(delay_s: int) -> Queue:
     """Without a dead-letter routing key a job keeps its own, and so finds back to its account and lane."""
     name = retry_queue(delay_s)
     return Queue(name, {**_handed_on_to(JOBS_EXCHANGE), "x-message-ttl": delay_s * 1000}, ((name, ""),))
+
+
+def _report_wait(delay_s: int) -> Queue:
+    arguments = {
+        **_handed_on_to(""),
+        "x-dead-letter-routing-key": REPORTS_QUEUE,
+        "x-message-ttl": delay_s * 1000,
+        "x-max-length": REPORTS_WAITING_MAX,
+    }
+    return Queue(report_wait_queue(delay_s), arguments)
 
 
 def _event_log() -> Queue:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from worker.core.delivery import Delivery
 from worker.core.job import Job, Rejected
 from worker.core.journal import RELEASED, Claim, Told, Verdict, claim_of
-from worker.core.retold import resolution_again, same_id_reason, told_again
+from worker.core.retold import outcome_on_record, resolution_again, same_id_reason, told_again
 from worker.core.settlement import CLAIMED_WAIT_S, Moment, RequeueReason, duplicate, put_back, reject
 from worker.flow.lane import ReadyJob
 from worker.flow.observations import DuplicateSource, DuplicateSuppressed, Observer
@@ -111,7 +111,8 @@ class Claimant:
         match claimed.verdict:
             case Verdict.ENDED:
                 settlement = told_again(claimed.record, delivery, job, attempts_max=self._attempts_max, now=self._now())
-                return Settling(delivery, job, settlement, claim=claim, is_recorded=True)
+                on_record = outcome_on_record(claimed.record)
+                return Settling(delivery, job, settlement, claim=claim, is_recorded=True, on_record=on_record)
             case Verdict.TOLD:
                 source = DuplicateSource.REDELIVERY if delivery.redelivered else DuplicateSource.PUBLISH
                 self._observe(DuplicateSuppressed(delivery.account, source))

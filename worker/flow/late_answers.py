@@ -9,7 +9,8 @@ the API says then is the best evidence there is:
 * It was **surely not sent** (a 429, no connection): nothing is done. The doubt may be that of a later call by now, of
   which this answer says nothing; to have the job sent again could send it twice.
 
-Whoever has resolved it otherwise meanwhile has the last word.
+Where the answer ends the doubt, the traces of the job say so too: a message to its recipients that nobody knows is not
+of this call. Whoever has resolved it otherwise meanwhile has the last word.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from worker.core.job import Job
 from worker.core.journal import GIVEN_UP, SENT, Claim, Record, Resolution, State, Told
 from worker.core.outcome import JobOutcome, RefusedJob, Sent
 from worker.core.resolution import SETTLED_AS, Grounds, resolved_event, written
+from worker.core.sendings import traces_of
 from worker.flow.observations import DoubtResolved, DuplicateSendDetected, Observer
 from worker.flow.ports import Broker, Journal, JournalAway, PublishFailed
 from worker.flow.resolving import resolved
+from worker.flow.traces import Traces
 
 #: For so long a late answer is tried to be told; the keeper of jobs in doubt tells it otherwise.
 TELL_S_MAX = 60.0
@@ -40,7 +43,8 @@ class LateAnswer:
     """``outcome`` of a call for ``job`` whose claim is somebody else's by now.
 
     ``was_asked_once``: the journal said so at the first question. If it did not answer that one, it may have written
-    the outcome down all the same, and what it says now may be that.
+    the outcome down all the same, and what it says now may be that. ``is_second``: a recipient is known to have got
+    another message of the job.
     """
 
     delivery: Delivery
@@ -48,34 +52,45 @@ class LateAnswer:
     claim: Claim
     outcome: JobOutcome
     was_asked_once: bool
+    is_second: bool = False
 
 
 class LateAnswers:
     """Takes in late answers, for one process and all accounts."""
 
     def __init__(
-        self, *, broker: Broker, journal: Journal, observe: Observer, wall_clock: Callable[[], datetime]
+        self,
+        *,
+        broker: Broker,
+        journal: Journal,
+        traces: Traces,
+        observe: Observer,
+        wall_clock: Callable[[], datetime],
     ) -> None:
         self._broker = broker
         self._journal = journal
+        self._traces = traces
         self._observe = observe
         self._wall_clock = wall_clock
 
     async def take(self, late: LateAnswer) -> None:
         """Resolve the doubt, if there is one that the answer resolves."""
+        account, claim = late.delivery.account, late.claim
+        if late.is_second:
+            self._observe(DuplicateSendDetected(account, claim.job_id))
         verdict = _verdict(late.outcome)
         if verdict is None:
             return
         end, grounds = verdict
-        account, claim = late.delivery.account, late.claim
         found = await resolved(
             self._journal, account, Resolution(claim.job_id, claim.fingerprint, end, written(grounds))
         )
         if isinstance(found, JournalAway):
             return
         if found.is_done:
+            await self._traces.leave(account, traces_of(late.job, late.outcome, ends_doubt=True))
             await self._tell(late, end, self._event(late, SETTLED_AS[end], grounds))
-        elif end == SENT and _is_another_call(found.record, late):
+        elif end == SENT and not late.is_second and _is_another_call(found.record, late):
             self._observe(DuplicateSendDetected(account, claim.job_id))
 
     async def _tell(self, late: LateAnswer, end: str, event: Publication) -> None:

@@ -5,9 +5,9 @@
 3. **Wait** in the account's lane for a slot (``account.py`` takes it from there and comes back with the slot).
 4. **Claim** in the journal the jobs that are to leave in this slot together (``claims.py``), **call** the API for them,
    and **classify** what came back.
-5. **Settle** each of them on its own: write its end into the journal, publish what the settlement says, each message
-   confirmed, then acknowledge. In this order: a crash in between repeats a message, and neither loses the job nor calls
-   for it again (``settling.py``).
+5. **Settle** each of them on its own: write its end into the journal, with traces for the reports to come, publish what
+   the settlement says, each message confirmed, then acknowledge. In this order: a crash in between repeats a message,
+   and neither loses the job nor calls for it again (``settling.py``).
 
 A surprise while the job is read makes it a dead letter, while its picture is fetched it spends an attempt, and from
 the call on it leaves the job in doubt. Each way the job is settled like any other, so that a message which trips a bug
@@ -59,7 +59,17 @@ from worker.flow.claims import Claimant, Claims
 from worker.flow.lane import Batch, ReadyJob
 from worker.flow.observations import CallFinished, CallResult, JobReceived, Observer, Operation, Surprise
 from worker.flow.pictures import Pictures
-from worker.flow.ports import Api, Broker, Journal, JournalAway, Media, MediaRefused, MediaUnavailable, Monotonic
+from worker.flow.ports import (
+    Api,
+    Broker,
+    Journal,
+    JournalAway,
+    Media,
+    MediaRefused,
+    MediaUnavailable,
+    Monotonic,
+    Sendings,
+)
 from worker.flow.settling import Settler, Settling
 
 #: An account that takes longer to answer for itself is not well.
@@ -93,6 +103,7 @@ class Pipeline:
         api: Api,
         media: Media,
         journal: Journal,
+        sendings: Sendings,
         process: str,
         rules: Rules,
         observe: Observer,
@@ -114,7 +125,14 @@ class Pipeline:
         self._wall_clock = wall_clock
         self._chance = chance
         self._pictures = Pictures()
-        self._settler = Settler(broker=broker, journal=journal, observe=observe, wall_clock=wall_clock, passed=passed)
+        self._settler = Settler(
+            broker=broker,
+            journal=journal,
+            sendings=sendings,
+            observe=observe,
+            wall_clock=wall_clock,
+            passed=passed,
+        )
         self._claimant = Claimant(
             journal=journal,
             process=process,

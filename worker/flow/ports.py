@@ -274,7 +274,8 @@ class NotTaken:
 class Sendings(Protocol):
     """Remembers which message went to whom for which job, and which reports of it were told. Shared by all.
 
-    Workers leave traces, receivers look. What is asked again after an answer that was lost gets the same answer.
+    Workers leave traces, receivers look. What is asked again after an answer that was lost gets the same answer. An
+    answer of ``JournalAway`` means that some of it, or all, may have been done all the same.
     """
 
     async def note(self, account: str, traces: Sequence[Trace]) -> list[str] | JournalAway:
@@ -284,12 +285,15 @@ class Sendings(Protocol):
         """What is known of each report, in the same order; what is ours to tell then is nobody else's meanwhile."""
 
     async def assign(self, account: str, report: Report, job: SentJob) -> bool | JournalAway:
-        """The message of ``report`` is one of ``job``, which was in doubt; True when it is a second one of it."""
+        """The message of ``report`` is one of ``job``, which was in doubt; True when it is a second one of it.
 
-    async def told(self, account: str, asks: Sequence[Ask]) -> None | JournalAway:
+        Unless it is known as one of another job: then it stays that, and nothing is done.
+        """
+
+    async def told(self, account: str, asks: Sequence[Ask]) -> JournalAway | None:
         """These reports are told: their repeats are not told any more."""
 
-    async def put_off(self, account: str, asks: Sequence[Ask]) -> None | JournalAway:
+    async def put_off(self, account: str, asks: Sequence[Ask]) -> JournalAway | None:
         """These are not told now; anybody may."""
 
     async def find(self, account: str, pairs: Sequence[tuple[str, str]]) -> list[SentJob | None] | JournalAway:
@@ -302,10 +306,10 @@ class ReplyBook(Protocol):
     async def look(self, account: str, reply_ids: Sequence[str], token: str) -> list[ReplyFound] | JournalAway:
         """What is known of each, in the same order; those that are ``OURS`` are nobody else's meanwhile."""
 
-    async def told(self, account: str, reply_ids: Sequence[str]) -> None | JournalAway:
-        """These are told."""
+    async def told(self, account: str, reply_ids: Sequence[str]) -> JournalAway | None:
+        """These are told; told again, they are remembered for longer."""
 
-    async def put_off(self, account: str, reply_ids: Sequence[str], token: str) -> None | JournalAway:
+    async def put_off(self, account: str, reply_ids: Sequence[str], token: str) -> JournalAway | None:
         """These are not told now; anybody may."""
 
 
@@ -316,6 +320,22 @@ class ReplyFound(enum.Enum):
     """To be told, by whoever asked."""
     BUSY = enum.auto()
     TOLD = enum.auto()
+
+
+class ReportQueue(Protocol):
+    """The reports that have waited for a while, and are to be looked at again. Shared by all receivers."""
+
+    async def next(self) -> list[HeldMessage]:
+        """Wait until there are some: those that came, the oldest first, up to a bound. They are ours until let go."""
+
+    async def done(self, messages: Sequence[HeldMessage]) -> None:
+        """These are safe elsewhere. Nothing happens to those that are no longer ours. Never fails."""
+
+    async def give_back(self, messages: Sequence[HeldMessage]) -> None:
+        """Somebody else, or we ourselves later, may try; what is given back too often is a dead letter. Never fails."""
+
+    def is_ours(self, message: HeldMessage) -> bool:
+        """Whether the channel that handed it over is still open; if not, somebody will get it again."""
 
 
 # --- Held jobs -------------------------------------------------------------------------------------------
@@ -383,6 +403,12 @@ class Api(Protocol):
 
     async def account(self, account: str) -> Response:
         """Make one ``GET account`` call and say what came back."""
+
+    async def responses(self, account: str, page: int) -> Response:
+        """Make one ``GET get-responses`` call, for a page (from 1) of unread replies, and say what came back."""
+
+    async def mark_read(self, account: str, message_ids: Sequence[str]) -> Response:
+        """Make one ``POST inbound-read-bulk`` call for these replies, and say what came back."""
 
     async def warm_up(self, account: str, *, calls_per_s: float) -> None:
         """Open the account's connections before its first slot, so that cold ones do not bunch the first arrivals.

@@ -11,12 +11,12 @@ One at a time. Who asks during a reload is not lost: the next one begins when it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from worker.core.accounts import Account, AccountsChange, plan
 from worker.flow.observations import AccountsChanged, Observer, ReloadApplied, ReloadRefused, Surprise
-from worker.flow.roster import Roster
 
 LOAD_S_MAX = 10.0
 #: What could not be started may have been in the way only for a while: the broker away, or an account still leaving.
@@ -38,13 +38,31 @@ class Unusable:
     problems: tuple[str, ...]
 
 
+class Serves(Protocol):
+    """Who serves accounts: the roster of a sending worker, the inquiries of a receiver."""
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts that are served, as they are served."""
+
+    @property
+    def lacking(self) -> Collection[str]:
+        """Names of accounts that are wanted and could not be started."""
+
+    async def start(self, accounts: Iterable[Account]) -> None:
+        """Begin with these."""
+
+    async def apply(self, change: AccountsChange) -> AccountsChange:
+        """Make the change, and return what came of it."""
+
+
 class Reloads:
     """Reloads when ``asked`` is set. ``load`` reads what is wanted."""
 
     def __init__(
         self,
         *,
-        roster: Roster,
+        roster: Serves,
         accounts: tuple[Account, ...],
         load: Callable[[], Awaitable[Wanted | Unusable]],
         asked: asyncio.Event,

@@ -1,9 +1,10 @@
 """Settling deliveries: write the end down, tell it, acknowledge.
 
-The end is written into the journal, what the settlement says is published, every message confirmed, and only then the
-delivery is acknowledged. In this order: a crash in between repeats a message, and neither loses the job nor calls for
-it again. Many are settled at once after a call that carried many. Their first messages are written together; from
-there each goes its own way, so that the trouble of one holds up none of the others.
+The end is written into the journal, and with it traces of the messages, for their reports (``traces.py``). Then what
+the settlement says is published, every message confirmed, and only then the delivery is acknowledged. In this order: a
+crash in between repeats a message, and neither loses the job nor calls for it again. Many are settled at once after a
+call that carried many. Their first messages are written together; from there each goes its own way, so that the trouble
+of one holds up none of the others.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from worker.core.job import Job
 from worker.core.journal import Claim, Told
 from worker.core.outcome import JobOutcome, RefusedJob, Sent
 from worker.core.retold import record_of
+from worker.core.sendings import Trace, traces_of
 from worker.core.settlement import Finished, Requeued, Settlement, duplicate
 from worker.core.steps import Passed, Step, unwatched
 from worker.flow.late_answers import LateAnswer, LateAnswers
-from worker.flow.observations import JobFinished, JobRequeued, Observer
-from worker.flow.ports import Broker, Journal, JournalAway, PublishFailed
+from worker.flow.observations import DuplicateSendDetected, JobFinished, JobRequeued, Observer
+from worker.flow.ports import Broker, Journal, JournalAway, PublishFailed, Sendings
+from worker.flow.traces import Traces
 
 #: Between two tries to publish while the broker is away.
 PUBLISH_AGAIN_S = 0.2
-#: While the journal is away, an end is tried to be written at this distance, twice as long each time.
-RECORD_AGAIN_S_MIN, RECORD_AGAIN_S_MAX = 0.1, 1.0
 #: So many are settled in one turn of the event loop: about 4 ms.
 TOGETHER_MAX = 64
 
@@ -41,8 +42,9 @@ class Settling:
     """One delivery on its way to be settled.
 
     ``job`` is None when it could not be read, ``outcome`` (of this job) when there was no call, ``claim`` when it has
-    none: then the journal is not told. ``is_recorded``: the journal knows the settlement. ``confirmed``: how many of
-    the settlement's publications the broker has confirmed.
+    none: then the journal is not told. ``is_recorded``: the journal knows the settlement; ``on_record``: then, what it
+    knows of an earlier delivery's call. ``confirmed``: how many of the settlement's publications the broker has
+    confirmed.
     """
 
     delivery: Delivery
@@ -51,6 +53,7 @@ class Settling:
     outcome: JobOutcome | None = None
     claim: Claim | None = None
     is_recorded: bool = False
+    on_record: JobOutcome | None = None
     confirmed: int = 0
 
     @property
@@ -67,6 +70,7 @@ class Settler:
         *,
         broker: Broker,
         journal: Journal,
+        sendings: Sendings,
         observe: Observer,
         wall_clock: Callable[[], datetime],
         passed: Passed = unwatched,
@@ -76,7 +80,10 @@ class Settler:
         self._journal = journal
         self._observe = observe
         self._wall_clock = wall_clock
-        self._late = LateAnswers(broker=broker, journal=journal, observe=observe, wall_clock=wall_clock)
+        self._traces = Traces(sendings=sendings)
+        self._late = LateAnswers(
+            broker=broker, journal=journal, traces=self._traces, observe=observe, wall_clock=wall_clock
+        )
 
     async def settle(self, settlings: Iterable[Settling]) -> None:
         """Settle each. Goes on until the broker has confirmed, or the delivery is not ours any more.
@@ -133,7 +140,7 @@ class Settler:
         return [settling for settling in settlings if not settling.is_told]
 
     async def _record(self, settlings: Sequence[Settling]) -> list[LateAnswer]:
-        """Write the ends into the journal, those of one account; while it is away, that is waited for.
+        """Write the ends into the journal, those of one account, with their traces; while it is away, wait for that.
 
         Nothing is told before: should this worker die, the journal would know of a call and not of its end, and the
         job would be in doubt after it was told as sent. Returns the answers that came after somebody else had decided.
@@ -141,34 +148,45 @@ class Settler:
         unrecorded = [
             (settling, settling.claim) for settling in settlings if settling.claim and not settling.is_recorded
         ]
-        if not unrecorded:
+        traces = [trace for settling in settlings for trace in _traces_of(settling)]
+        if not unrecorded and not traces:
             return []
+        account = settlings[0].delivery.account
         outcomes = [
             (claim, record_of(settling.settlement, settling.outcome, claim.fingerprint))
             for settling, claim in unrecorded
         ]
-        was_asked_once = True
-        again_s = RECORD_AGAIN_S_MIN
-        account = unrecorded[0][0].delivery.account
-        while isinstance(answer := await self._journal.conclude(account, outcomes), JournalAway):
-            was_asked_once = False
-            await asyncio.sleep(again_s)
-            again_s = min(again_s * 2, RECORD_AGAIN_S_MAX)
-        self._passed(Step.AFTER_OUTCOME)
-        late = []
-        for (settling, claim), is_ours in zip(unrecorded, answer, strict=True):
+        times_asked = 0
+
+        async def conclude() -> list[bool] | JournalAway:
+            nonlocal times_asked
+            times_asked += 1
+            return await self._journal.conclude(account, outcomes) if outcomes else []
+
+        answer, twice_sent = await self._traces.left_with(account, traces, conclude)
+        if unrecorded:
+            self._passed(Step.AFTER_OUTCOME)
+        late = [
+            LateAnswer(
+                settling.delivery,
+                settling.job,
+                claim,
+                settling.outcome,
+                was_asked_once=times_asked == 1,
+                is_second=claim.job_id in twice_sent,
+            )
+            for (settling, claim), is_ours in zip(unrecorded, answer, strict=True)
+            if not is_ours and settling.job is not None and settling.outcome is not None
+        ]
+        for (settling, _), is_ours in zip(unrecorded, answer, strict=True):
             settling.is_recorded = True
             if not is_ours:
                 settling.claim = None
-                if settling.job is not None and settling.outcome is not None:
-                    late.append(
-                        LateAnswer(
-                            settling.delivery, settling.job, claim, settling.outcome, was_asked_once=was_asked_once
-                        )
-                    )
                 if isinstance(settling.settlement, Finished):
                     # Whoever decided meanwhile tells it.
                     settling.settlement = duplicate(settling.settlement.job_id)
+        for job_id in twice_sent.difference(one.job.id for one in late):
+            self._observe(DuplicateSendDetected(account, job_id))
         return late
 
     def _publish_next_of(self, settlings: Sequence[Settling]) -> list[asyncio.Future[None]]:
@@ -225,6 +243,13 @@ class Settler:
             job_id=settlement.job_id,
             why=settlement.why,
         )
+
+
+def _traces_of(settling: Settling) -> list[Trace]:
+    """What is left of a job that was called for, by whomever."""
+    if settling.job is None or settling.claim is None:
+        return []
+    return traces_of(settling.job, settling.on_record if settling.is_recorded else settling.outcome)
 
 
 def _is_confirmed(confirm: asyncio.Future[None]) -> bool:

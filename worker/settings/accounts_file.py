@@ -7,6 +7,7 @@
     auth = "basic"                 # the default; or "appkey"
     in_doubt_rule = "hold"         # the default; or "resend" or "give_up"
     in_doubt_after_s = 86400       # the default: for how long a job is in doubt before the rule is carried out
+    callback_token_file = "shop.token"  # or the other two ways; `receive` alone looks at it
 
 File names in it are relative to the file.
 """
@@ -14,20 +15,21 @@ File names in it are relative to the file.
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from worker.settings.sentences import nearest, sentences, shown
+from worker.settings.sentences import is_secret, nearest, sentences, shown
 from worker.settings.values import (
     ACCOUNTS_FILE_BYTES_MAX,
     AccountName,
     AppKey,
     AppSecret,
     Auth,
+    CallbackToken,
     DoubtRuleName,
     DoubtSeconds,
     RatePerS,
@@ -38,10 +40,11 @@ from worker.settings.values import (
 
 ACCOUNTS_MAX: Final = 200
 _HOW_KEYS_ARE_GIVEN: Final = ("", "_file", "_env")
-# In the place of a key whose absence is told already, so that the account's other mistakes are told with it.
+# In the place of a secret whose absence is told already, so that the account's other mistakes are told with it.
 STAND_IN_KEY: Final = "stand-in"
+STAND_IN_TOKEN: Final = "stand-in-for-a-token"  # noqa: S105  it is none
 _PLAIN_KEYS: Final = frozenset({"rate_per_s", "auth", "in_doubt_rule", "in_doubt_after_s"})
-# `receive` reads the callback token; `run` must not trip over it.
+# `receive` alone reads the callback token; the others must not trip over it.
 _KNOWN_KEYS: Final = frozenset(
     _PLAIN_KEYS
     | {f"{secret}{way}" for secret in ("app_key", "app_secret", "callback_token") for way in _HOW_KEYS_ARE_GIVEN}
@@ -59,7 +62,8 @@ class Problem:
 class AccountSettings:
     """One account. `app_secret` is empty when there is none; `rate_per_s` is the API's limit in calls.
 
-    `in_doubt_rule`: what becomes of a job that is in doubt for `in_doubt_after_s`.
+    `in_doubt_rule`: what becomes of a job that is in doubt for `in_doubt_after_s`. `callback_token`: the secret in the
+    address that the vendor calls; empty for everybody but `receive`.
     """
 
     name: str
@@ -69,6 +73,7 @@ class AccountSettings:
     auth: Literal["basic", "appkey"] = "basic"
     in_doubt_rule: Literal["hold", "resend", "give_up"] = "hold"
     in_doubt_after_s: int = 86_400
+    callback_token: SecretStr = SecretStr("")  # noqa: RUF009  as above
 
 
 class AccountFields(BaseModel):
@@ -110,6 +115,18 @@ class AccountFields(BaseModel):
         )
 
 
+class ReceivingAccountFields(AccountFields):
+    """What an account consists of for `receive`."""
+
+    callback_token: CallbackToken = Field(
+        SecretStr(""), description="secret in the address that the vendor calls; required by receive"
+    )
+
+    def frozen_settings(self) -> AccountSettings:
+        """As above."""
+        return replace(super().frozen_settings(), callback_token=self.callback_token)
+
+
 @dataclass(frozen=True, slots=True)
 class Accounts:
     """The accounts that are right, what is wrong with the others, and the variables the file refers to."""
@@ -119,9 +136,9 @@ class Accounts:
     variables_used: frozenset[str] = frozenset()
 
 
-def single_account(values: Mapping[str, object]) -> Accounts:
+def single_account(values: Mapping[str, object], fields: type[AccountFields] = AccountFields) -> Accounts:
     """The one account of the environment; `values` by field name, secrets already read from their files."""
-    made = _make({"app_key": STAND_IN_KEY, **values}, where=None)
+    made = _make({"app_key": STAND_IN_KEY, **values}, fields, where=None)
     problems = () if isinstance(made, AccountSettings) else made
     if "app_key" not in values:
         missing = (
@@ -132,7 +149,7 @@ def single_account(values: Mapping[str, object]) -> Accounts:
     return Accounts((made,) if isinstance(made, AccountSettings) else (), problems)
 
 
-def accounts_in_file(path: Path, environ: Mapping[str, str]) -> Accounts:
+def accounts_in_file(path: Path, environ: Mapping[str, str], fields: type[AccountFields] = AccountFields) -> Accounts:
     """All accounts of the file. Never raises for what the file holds."""
     tables = _tables(path)
     if isinstance(tables, Problem):
@@ -146,8 +163,8 @@ def accounts_in_file(path: Path, environ: Mapping[str, str]) -> Accounts:
             problems.append(f"MMS_ACCOUNTS_FILE: {where} must be a table: write [accounts.NAME] above its keys.")
             continue
         used |= {value for key, value in table.items() if key.endswith("_env") and isinstance(value, str)}
-        values, wrong = _values_of_table(table, where, path.parent, environ)
-        made = _make({"app_key": STAND_IN_KEY, **values, "account": name}, where)
+        values, wrong = _values_of_table(table, fields, where, path.parent, environ)
+        made = _make({"app_key": STAND_IN_KEY, **values, "account": name}, fields, where)
         problems += wrong
         if not isinstance(made, AccountSettings):
             problems += made
@@ -179,7 +196,7 @@ def _tables(path: Path) -> dict[str, Any] | Problem:
 
 
 def _values_of_table(
-    table: Mapping[str, object], where: str, folder: Path, environ: Mapping[str, str]
+    table: Mapping[str, object], fields: type[AccountFields], where: str, folder: Path, environ: Mapping[str, str]
 ) -> tuple[dict[str, object], list[str]]:
     """Values by field name with the secrets read, and what is wrong with the keys."""
     problems: list[str] = []
@@ -188,7 +205,7 @@ def _values_of_table(
         hint = f"did you mean {near}?" if near else f"known are {', '.join(sorted(_KNOWN_KEYS))}."
         problems.append(f"MMS_ACCOUNTS_FILE: {where} has the unknown key {shown(key)}: {hint}")
     values = {key: table[key] for key in _PLAIN_KEYS if key in table}
-    for secret in ("app_key", "app_secret"):
+    for secret in (name for name, field in fields.model_fields.items() if is_secret(field)):
         given = [f"{secret}{way}" for way in _HOW_KEYS_ARE_GIVEN if f"{secret}{way}" in table]
         if len(given) > 1:
             problems.append(f"MMS_ACCOUNTS_FILE: {where} has {' and '.join(given)}: keep one of them.")
@@ -206,7 +223,7 @@ def _values_of_table(
 def _secret_of_table(key: str, value: object, where: str, folder: Path, environ: Mapping[str, str]) -> object | Problem:
     """The secret that the key gives or leads to; whether it is text is checked with the other fields."""
     subject = f"MMS_ACCOUNTS_FILE: {key} of {where}"
-    if key in {"app_key", "app_secret"}:
+    if not key.endswith(("_file", "_env")):
         return value
     if not isinstance(value, str):
         return Problem(f"{subject} must be a name in quotes.")
@@ -218,7 +235,9 @@ def _secret_of_table(key: str, value: object, where: str, folder: Path, environ:
     return secret
 
 
-def _make(values: Mapping[str, object], where: str | None) -> AccountSettings | tuple[str, ...]:
+def _make(
+    values: Mapping[str, object], fields: type[AccountFields], where: str | None
+) -> AccountSettings | tuple[str, ...]:
     """The account, or what is wrong with its values; `where` in the file they stood, None for variables."""
 
     def subject(field: str) -> str:
@@ -227,6 +246,6 @@ def _make(values: Mapping[str, object], where: str | None) -> AccountSettings | 
         return f"MMS_ACCOUNTS_FILE: {'the name' if field == 'account' else field} of {where}"
 
     try:
-        return AccountFields.model_validate(dict(values)).frozen_settings()
+        return fields.model_validate(dict(values)).frozen_settings()
     except ValidationError as error:
-        return tuple(sentence for _, sentence in sentences(AccountFields, error, subject))
+        return tuple(sentence for _, sentence in sentences(fields, error, subject))

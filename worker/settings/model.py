@@ -5,6 +5,7 @@ Secrets are SecretStr: no repr, log line or error shows them.
 """
 
 from math import floor
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr
@@ -24,6 +25,7 @@ from worker.settings.values import (
     RedisUrl,
     Region,
     Seconds,
+    SecondsOrNever,
     WholeSeconds,
 )
 
@@ -86,8 +88,15 @@ class Settings(BrokerSettings):
     hold_s_max: Seconds = Field(600.0, description="how long a delivery may wait here before it is put back")
     attempts_max: int = Field(8, ge=1, le=100, description="attempts before a job is dead-lettered")
     deduplication_s: WholeSeconds = Field(604_800, description="how long the id of a job is remembered")
+    reports_s: WholeSeconds = Field(
+        259_200, description="how long messages are remembered, so that reports and replies find their jobs"
+    )
     media_hosts_allowed: MediaHosts = Field((), description="hosts or networks of media, with commas between")
     media_ca_file: CaFile | None = Field(None, description="CA bundle to trust when media is fetched")
+
+    balance_low: float = Field(
+        100.0, ge=0, le=1e9, allow_inf_nan=False, description="below so many MMS credits an account's balance is low"
+    )
 
     admin_host: Host = Field("127.0.0.1", description="where /metrics, /healthz and /readyz are served")
     admin_port: Port = Field(9_464, description="their port; 0 takes any free one")
@@ -109,3 +118,17 @@ class Settings(BrokerSettings):
         """
         sent_while_held = floor(account.rate_per_s * self.hold_s_max / LANES_PER_ACCOUNT)
         return max(1, min(self.prefetch, sent_while_held))
+
+
+class ReceiverSettings(Settings):
+    """Valid settings of `receive`. Made by `load_receiver`; reads nothing by itself."""
+
+    receive_host: Host = Field("127.0.0.1", description="where receive takes the vendor's callbacks")
+    receive_port: Port = Field(8_080, description="their port; 0 takes any free one")
+    receive_cert_file: Path | None = Field(
+        None, description="certificate that receive shows (PEM, with those in between); none: a proxy does TLS"
+    )
+    receive_key_file: Path | None = Field(
+        None, description="key to the certificate (PEM); none: it is in the same file"
+    )
+    replies_poll_s: SecondsOrNever = Field(30.0, description="how often receive asks for replies; 0 turns it off")

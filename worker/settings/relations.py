@@ -7,8 +7,9 @@ from typing import Final
 
 from worker.core.journal import JOURNAL_SLACK_S
 from worker.settings.accounts_file import AccountSettings
-from worker.settings.model import LANES_PER_ACCOUNT, Settings
+from worker.settings.model import LANES_PER_ACCOUNT, ReceiverSettings, Settings
 from worker.settings.sentences import shown
+from worker.settings.values import certificate_fault
 
 # Jobs of one recipient that fill a call must be held while those of the call before are settled.
 CALLS_HELD_MIN: Final = 2
@@ -17,6 +18,9 @@ CALLS_HELD_MIN: Final = 2
 # has forgotten nothing of it by the time that somebody comes by.
 DOUBT_CALLS_MIN: Final = 10
 DOUBT_SHARE_MAX: Final = 2
+
+# The vendor's family of APIs repeats a report for a day, and the last report on a message can be a day late itself.
+REPORTS_S_MIN: Final = 172_800
 
 # RabbitMQ takes a delivery back that is unacknowledged for 30 minutes, and closes the channel. Waiting in a
 # lane, calling and settling must together end well before that.
@@ -76,7 +80,15 @@ def relations(s: Settings) -> Iterator[Relation]:
         f" together ({s.hold_s_max + call_s:g}), or a job still held would be forgotten and could be sent"
         " twice: raise it.",
     )
+    yield Relation(
+        ("reports_s",),
+        s.reports_s >= REPORTS_S_MIN,
+        f"MMS_REPORTS_S ({s.reports_s}) must be at least {REPORTS_S_MIN}, which is two days, or reports that come late"
+        " would be told twice, or without their job: raise it.",
+    )
     yield from _of_accounts(s)
+    if isinstance(s, ReceiverSettings):
+        yield from _of_receiving(s)
 
 
 def _of_accounts(s: Settings) -> Iterator[Relation]:
@@ -115,3 +127,28 @@ def _of_doubts(s: Settings, account: AccountSettings) -> Iterator[Relation]:
         f"{subject} ({account.in_doubt_after_s}) must be at most {most_s:g}, half of MMS_DEDUPLICATION_S, or what is"
         " known of the job could be forgotten before the rule is carried out: lower it, or raise the other.",
     )
+
+
+def _of_receiving(s: ReceiverSettings) -> Iterator[Relation]:
+    cert, key = s.receive_cert_file, s.receive_key_file
+    yield Relation(
+        ("receive_cert_file", "receive_key_file"),
+        cert is not None or key is None,
+        "MMS_RECEIVE_KEY_FILE is set without a certificate: name that in MMS_RECEIVE_CERT_FILE, or leave both out.",
+    )
+    fault = None if cert is None else certificate_fault(cert, key)
+    with_key = "" if key is None else f" and MMS_RECEIVE_KEY_FILE ({shown(key)})"
+    yield Relation(
+        ("receive_cert_file", "receive_key_file"),
+        fault is None,
+        f"MMS_RECEIVE_CERT_FILE ({shown(cert)}){with_key} cannot be used ({fault}): name PEM files with the"
+        " certificate, those in between, and its key.",
+    )
+    for account in s.accounts:
+        yield Relation(
+            ("accounts",),
+            bool(account.callback_token.get_secret_value()),
+            f"MMS_CALLBACK_TOKEN, or callback_token in MMS_ACCOUNTS_FILE, of account {shown(account.name)} is required"
+            " by receive, since it stands in the address that the vendor calls: take what `openssl rand -hex 24`"
+            " prints.",
+        )

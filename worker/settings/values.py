@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from worker.core.steps import Failpoint, Poison, Step
+from worker.core.steps import Failpoint, Poison, ReplyStep, Step
 from worker.settings.sentences import shown
 
 SECRET_FILE_BYTES_MAX: Final = 65_536
@@ -26,6 +26,7 @@ MEDIA_HOSTS_MAX: Final = 1_000
 
 _NAME_PART: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMBER_PART: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_STEPS: Final[dict[str, Step | ReplyStep]] = {step.value: step for step in (*Step, *ReplyStep)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,31 @@ def _check_app_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _check_callback_token(value: SecretStr) -> SecretStr:
+    """It stands in an address as it is: RFC 3986, 2.3 (unreserved characters)."""
+    token = value.get_secret_value()
+    if token and not re.fullmatch(r"[A-Za-z0-9_~-]{16,200}", token):
+        raise ValueError(
+            "must be 16 to 200 letters, digits, _, ~ or -, since it stands in an address and must not be guessed:"
+            " take what `openssl rand -hex 24` prints"
+        )
+    return value
+
+
+def certificate_fault(cert: Path, key: Path | None) -> str | None:
+    """Why a server cannot show the certificate in `cert`, whose key is in `key` or in `cert` itself; None: it can."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key, password="")  # one with a password must not ask for it
+    except ssl.SSLError:  # before OSError, which it is a kind of
+        return "they hold no certificate in PEM with the key to it, without a password"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except ValueError:  # a NUL in the name
+        return "this cannot be a file name"
+    return None
+
+
 def _check_account_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         raise ValueError(
@@ -253,12 +279,12 @@ def _read_failpoint(value: object) -> object:
     if poison := re.fullmatch(r"decode:([A-Za-z0-9_-]{1,64})", value.strip()):
         return Poison(poison[1])
     told = re.fullmatch(r"([a-z_]+)(?::([1-9][0-9]{0,8}))?", value.strip())
-    if told is None or told[1] not in set(Step):
+    if told is None or told[1] not in _STEPS:
         raise ValueError(
-            f"must be STEP or STEP:N, not {shown(value)}: N is from 1, STEP one of {', '.join(Step)}; or"
+            f"must be STEP or STEP:N, not {shown(value)}: N is from 1, STEP one of {', '.join(_STEPS)}; or"
             " decode:MARKER; or leave it out, it is for tests only"
         )
-    return Failpoint(Step(told[1]), int(told[2] or 1))
+    return Failpoint(_STEPS[told[1]], int(told[2] or 1))
 
 
 AmqpUrl = Annotated[SecretStr, AfterValidator(_check_amqp_url)]
@@ -271,11 +297,13 @@ MediaHosts = Annotated[tuple[MediaHost, ...], BeforeValidator(_split_list), Fiel
 Region = Annotated[str, AfterValidator(_check_region)]
 AppKey = Annotated[SecretStr, AfterValidator(_check_app_key)]
 AppSecret = Annotated[SecretStr, AfterValidator(_check_app_secret)]
+CallbackToken = Annotated[SecretStr, AfterValidator(_check_callback_token)]
 AccountName = Annotated[str, AfterValidator(_check_account_name)]
 RatePerS = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=100_000, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False)]
+SecondsOrNever = Annotated[float, Field(ge=0, le=3_600, allow_inf_nan=False)]
 DoubtRuleName = Annotated[Literal["hold", "resend", "give_up"], BeforeValidator(_lower)]
 DoubtSeconds = Annotated[int, BeforeValidator(_no_bool), Field(ge=60, le=31_536_000)]
 Auth = Annotated[Literal["basic", "appkey"], BeforeValidator(_lower)]

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from tests.jobs import job_body
 from worker.adapters.failpoint import KillAt, KillOver
 from worker.core.job import Job, Rejected
-from worker.core.steps import Failpoint, Poison, Step
+from worker.core.steps import Failpoint, Poison, ReplyStep, Step
 from worker.settings import Settings, SettingsProblems, load
 
 REQUIRED = {"MMS_API_URL": "https://api.example/api/v3", "MMS_APP_KEY": "key-1"}
@@ -25,7 +25,7 @@ REQUIRED = {"MMS_API_URL": "https://api.example/api/v3", "MMS_APP_KEY": "key-1"}
         ("", None),
         ("after_claim", Failpoint(Step.AFTER_CLAIM, 1)),
         (" before_ack:17 ", Failpoint(Step.BEFORE_ACK, 17)),
-        *((step.value, Failpoint(step)) for step in Step),
+        *((step.value, Failpoint(step)) for step in (*Step, *ReplyStep)),
         ("decode:POISON-1", Poison("POISON-1")),
     ],
 )
@@ -45,7 +45,7 @@ def test_a_wrong_failpoint_is_one_clear_mistake_that_names_the_steps(text: str) 
     assert problem.startswith("MMS_FAILPOINT ")
     assert repr(text) in problem
     assert "for tests only" in problem
-    assert all(step in problem for step in Step)
+    assert all(step in problem for step in (*Step, *ReplyStep))
 
 
 def test_it_kills_once_at_the_nth_passing_of_its_own_step_and_says_so_before() -> None:

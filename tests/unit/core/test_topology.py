@@ -7,10 +7,12 @@ import pytest
 from worker.core.delivery import Lane
 from worker.core.quarantine import CRASHES_MAX, SUSPECT_FROM
 from worker.core.topology import (
+    REPORT_DELAYS_S,
     RETRY_DELAYS_S,
     account_and_lane,
     jobs_queue,
     jobs_queues,
+    report_wait_queue,
     retry_delay_at_least,
     routing_key,
     topology,
@@ -23,7 +25,9 @@ QUEUES = {queue.name: queue for queue in BUILT.queues}
 def test_the_queues_are_the_documented_ones() -> None:
     retries = {f"mms.retry.{delay_s}s" for delay_s in RETRY_DELAYS_S}
     of_accounts = {"mms.jobs.acme", "mms.jobs.acme.urgent", "mms.jobs.other", "mms.jobs.other.urgent"}
-    assert set(QUEUES) == {"mms.dead", "mms.in_doubt", "mms.unroutable", "mms.events.log"} | retries | of_accounts
+    reports = {"mms.reports", "mms.reports.wait.3s", "mms.reports.wait.20s"}
+    others = {"mms.dead", "mms.in_doubt", "mms.unroutable", "mms.events.log"}
+    assert set(QUEUES) == others | retries | reports | of_accounts
 
 
 def test_all_are_quorum_queues_but_the_event_log() -> None:
@@ -45,6 +49,21 @@ def test_each_retry_queue_has_one_delay_and_keeps_the_routing_key() -> None:
         assert arguments["x-message-ttl"] == delay_s * 1000
         assert arguments["x-dead-letter-exchange"] == "mms.jobs"
         assert "x-dead-letter-routing-key" not in arguments
+
+
+def test_a_report_that_waits_is_handed_on_to_be_looked_at_and_no_more_wait_than_are_taken() -> None:
+    for delay_s in REPORT_DELAYS_S:
+        arguments = QUEUES[report_wait_queue(delay_s)].arguments
+        assert arguments["x-message-ttl"] == delay_s * 1000
+        assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == ("", "mms.reports")
+        assert arguments["x-max-length"] > 0
+
+
+@pytest.mark.parametrize("name", ["mms.reports", "mms.jobs.acme"])
+def test_what_is_handed_out_too_often_is_a_dead_letter(name: str) -> None:
+    arguments = QUEUES[name].arguments
+    assert arguments["x-delivery-limit"] == 100
+    assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == ("", "mms.dead")
 
 
 def test_a_job_of_an_unknown_account_has_somewhere_to_go() -> None:

@@ -20,6 +20,7 @@ from worker.adapters.memory import (
     SeenCall,
 )
 from worker.adapters.memory_journal import MemoryJournal
+from worker.adapters.memory_sendings import MemorySendings
 from worker.core.accounts import Account
 from worker.core.job import decode
 from worker.core.outcome import Answer, Response
@@ -66,7 +67,7 @@ class Stage:
     is_started: bool = True
     passed: Passed = unwatched
     read: Read = decode
-    #: Another worker, whose broker's server, limiter and journal this one shares.
+    #: Another worker, whose broker's server, limiter, journal and sendings this one shares.
     beside: Stage | None = None
     media: dict[str, Picture | MediaRefused | MediaUnavailable] = field(default_factory=dict)
     media_delay_s: dict[str, float] = field(default_factory=dict)
@@ -75,6 +76,7 @@ class Stage:
     server: MemoryServer = field(init=False)
     limiter: MemoryLimiter = field(init=False)
     journal: MemoryJournal = field(init=False)
+    sendings: MemorySendings = field(init=False)
     suspects: MemorySuspects = field(init=False)
 
     async def __aenter__(self) -> Self:
@@ -87,6 +89,10 @@ class Stage:
         at_start_s = START.timestamp() - started_s
         own_journal = MemoryJournal(call_s_max=CALL_S_MAX, monotonic=lambda: at_start_s + loop.time())
         self.journal = self.beside.journal if self.beside else own_journal
+        own_sendings = MemorySendings(
+            keep_s=259_200, noted_s_max=CALL_S_MAX + 30, monotonic=lambda: at_start_s + loop.time()
+        )
+        self.sendings = self.beside.sendings if self.beside else own_sendings
         self.api = MemoryApi(self.answer, monotonic=loop.time)
         media = MemoryMedia(self.media)
         media.delay_s = self.media_delay_s
@@ -95,6 +101,7 @@ class Stage:
             api=self.api,
             media=media,
             journal=self.journal,
+            sendings=self.sendings,
             process=f"w{id(self)}",
             rules=Rules(region="AU", attempts_max=3),
             observe=self.seen.append,

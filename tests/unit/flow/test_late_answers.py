@@ -8,6 +8,7 @@ from typing import Any
 
 import jsonschema
 import orjson
+import pytest
 
 from tests.jobs import A_NUMBER, job_body
 from tests.unit.flow.keeping import HOLD, Keeping, job_named
@@ -17,6 +18,9 @@ from worker.adapters.memory import SeenCall
 from worker.core.event_schema import event_schema
 from worker.core.journal import GIVEN_UP, RELEASED, SENT, Resolution, State, fingerprint
 from worker.core.outcome import Answer, Response
+from worker.core.recipients import job_of
+from worker.core.reports import Report
+from worker.core.sendings import SentJob
 from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow.observations import DoubtResolved, DuplicateSendDetected, JobFinished
 
@@ -40,8 +44,13 @@ class LateApi:
         self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         return await self.answer
 
-    def accept(self) -> None:
-        self.answer.set_result(accept(self.call))
+    def accept(self, *, message_id: str | None = None) -> None:
+        """``message_id``: of the one message, if not the one that all calls for its recipient get."""
+        answer = accept(self.call)
+        named = (
+            answer.body if message_id is None else answer.body.replace(f"id-{A_NUMBER}".encode(), message_id.encode())
+        )
+        self.answer.set_result(Answer(200, named))
 
     def refuse(self, envelope: dict[str, Any]) -> None:
         self.answer.set_result(Answer(400, orjson.dumps(envelope)))
@@ -161,6 +170,47 @@ def test_a_job_that_was_sent_again_meanwhile_was_sent_twice_which_is_told() -> N
         await now.settled()
         assert now.first.observed(DuplicateSendDetected) == [DuplicateSendDetected("acme", "a")]
         assert now.events() == []
+
+    frozen(story)
+
+
+def test_that_it_was_sent_twice_is_told_once_also_where_both_messages_are_known() -> None:
+    async def story(now: Frozen) -> None:
+        await now.first.journal.resolve("acme", [now.resolution(RELEASED)])
+        now.second.server.publish_job("acme", job_body("a", text="a"))
+        await now.second.until(lambda: ("a", "mms.job.sent") in now.second.ends())
+        now.api.accept(message_id="another message")
+        await now.settled()
+        assert now.first.observed(DuplicateSendDetected) == [DuplicateSendDetected("acme", "a")]
+
+    frozen(story)
+
+
+def test_a_message_that_was_found_by_its_report_is_a_second_one_whatever_was_decided() -> None:
+    async def story(now: Frozen) -> None:
+        await now.first.journal.resolve("acme", [now.resolution(GIVEN_UP)])
+        report = Report("another message", A_NUMBER, "delivered")
+        await now.first.sendings.assign("acme", report, SentJob("a", None))
+        now.api.accept()
+        await now.settled()
+        assert now.first.observed(DuplicateSendDetected) == [DuplicateSendDetected("acme", "a")]
+
+    frozen(story)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_it_ends_the_doubt_also_for_the_reports_to_come(*, is_refused: bool) -> None:
+    async def story(now: Frozen) -> None:
+        (number,) = job_named("a").to
+        assert now.first.sendings.recipient("acme", number).doubt("a") is not None
+        if is_refused:
+            now.api.refuse(REFUSAL)
+        else:
+            now.api.accept()
+        await now.settled()
+        known = now.first.sendings.recipient("acme", number)
+        assert known.doubt("a") is None
+        assert job_of(known, f"id-{number}") == (None if is_refused else SentJob("a", None))
 
     frozen(story)
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from worker.settings import AccountSettings, Settings, SettingsProblems, load, settings_reference
+from worker.settings import AccountSettings, Settings, SettingsProblems, load, load_receiver, settings_reference
 
 REQUIRED = {"MMS_API_URL": "https://api.example/api/v3", "MMS_APP_KEY": "key-1"}
+TOKEN = "a-token-of-the-callbacks"
 
 
 # A revocation list: PEM that loads, without any certificate.
@@ -77,6 +78,10 @@ def test_every_variable_of_the_fixed_table_is_in_the_reference_with_its_default(
             "MMS_MEDIA_CA_FILE": "system store",
             "MMS_DRAIN_S_MAX": "covers the longest call",
             "MMS_DEDUPLICATION_S": "604800",
+            "MMS_RECEIVE_HOST": "127.0.0.1",
+            "MMS_RECEIVE_PORT": "8080",
+            "MMS_CALLBACK_TOKEN": "none",
+            "MMS_REPLIES_POLL_S": "30",
         }.items()
     )
 
@@ -89,6 +94,7 @@ def test_every_setting_says_what_it_means_and_secrets_are_marked() -> None:
         "MMS_REDIS_URL",
         "MMS_APP_KEY",
         "MMS_APP_SECRET",
+        "MMS_CALLBACK_TOKEN",
     }
 
 
@@ -96,8 +102,10 @@ def test_every_setting_says_what_it_means_and_secrets_are_marked() -> None:
 def test_every_number_is_bounded_on_both_sides(name: str) -> None:
     default = next(doc.default for doc in settings_reference() if doc.name == name)
     if default.isdecimal() or name == "MMS_DRAIN_S_MAX":
-        assert any(name in problem for problem in problems_of(**{name: "-1"}))
-        assert any(name in problem for problem in problems_of(**{name: "99999999999"}))
+        for wrong in ("-1", "99999999999"):
+            result = load_receiver({**REQUIRED, "MMS_CALLBACK_TOKEN": TOKEN, name: wrong})
+            assert isinstance(result, SettingsProblems)
+            assert [name in problem for problem in result.problems] == [True]
 
 
 @pytest.mark.parametrize(
@@ -254,6 +262,7 @@ def test_all_mistakes_are_told_at_once_with_relations_between_the_right_values()
         ({"MMS_HOLD_S_MAX": "1451"}, "well below the 30 minutes"),
         ({"MMS_DRAIN_S_MAX": "39"}, "MMS_DRAIN_S_MAX (39) must be at least"),
         ({"MMS_DEDUPLICATION_S": "639"}, "MMS_DEDUPLICATION_S (639) must be at least"),
+        ({"MMS_REPORTS_S": "172799"}, "MMS_REPORTS_S (172799) must be at least 172800"),
         ({"MMS_RATE_PER_S": "0.003"}, "MMS_RATE_PER_S"),
     ],
 )
@@ -270,6 +279,7 @@ def test_relations_are_checked(wrong: dict[str, str], part: str) -> None:
         {"MMS_HOLD_S_MAX": "1450"},
         {"MMS_DRAIN_S_MAX": "40"},
         {"MMS_DEDUPLICATION_S": "640"},
+        {"MMS_REPORTS_S": "172800"},
         {"MMS_RATE_PER_S": "0.004"},
     ],
 )
@@ -324,6 +334,8 @@ def test_what_is_not_ours_is_left_alone() -> None:
         XMMS_PORT="1",
         MMS_CALLBACK_TOKEN="t",
         MMS_CALLBACK_TOKEN_FILE="/x",
+        MMS_RECEIVE_CERT_FILE="/x",
+        MMS_RECEIVE_KEY_FILE="/x",
         MMS_RECEIVE_HOST="x",
         MMS_RECEIVE_PORT="x",
         MMS_REPLIES_POLL_S="x",

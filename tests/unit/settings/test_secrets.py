@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from worker.settings import Settings, SettingsProblems, load, settings_reference
+from worker.settings import Settings, SettingsProblems, settings_reference
+from worker.settings import load_receiver as load
 
 MARK = "Zq7hidden"
 API = {"MMS_API_URL": "https://api.example/api/v3"}
@@ -20,6 +21,7 @@ GOOD = {
     "MMS_REDIS_URL": f"redis://:{MARK}@127.0.0.1/1",
     "MMS_APP_KEY": f"key-{MARK}",
     "MMS_APP_SECRET": MARK,
+    "MMS_CALLBACK_TOKEN": f"token-{MARK}-token",
 }
 
 
