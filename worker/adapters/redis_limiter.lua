@@ -4,7 +4,7 @@
 --
 -- KEYS[1]  the account's bucket
 -- ARGV     'reserve' limit_micro count span_us lead_us wait_us seen_us late_us late_shift_us jobs guard_ns is_probe
---                    answered_us
+--                    answered_us has_stalled
 --          'give_back' used next_us
 --          'refuse' limit_micro slot_us spread_ns retry_after_us channel account
 --          'suspend' reason channel account
@@ -178,7 +178,7 @@ end
 local commands = {}
 
 function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us, late_us, late_shift_us, jobs, guard_ns, is_probe,
-    answered_us)
+    answered_us, has_stalled)
   local b = read()
   if b and b.seen_us < wish_seen_us then wait_us = FRESH_WAIT_US end
   b = on_clock(b, guard_ns)
@@ -186,7 +186,7 @@ function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us,
   local shift_by_us = min(late_us, max(0, late_shift_us + late_us - b.shift_us))
   b.next_us = max(b.next_us + shift_by_us, now_us + wait_us)
   b.shift_us = b.shift_us + shift_by_us
-  if late_us > 0 then b.stalled_us = now_us end
+  if has_stalled == 1 then b.stalled_us = now_us end
   b.jobs = b.jobs + jobs
   if answered_us > b.failed_us then b.failures = 0 end
   local interval = interval_ns(b, limit)
@@ -283,4 +283,4 @@ end
 local numbers = {}
 for n = 2, #ARGV do numbers[n - 1] = tonumber(ARGV[n]) end
 if not commands[command] then return redis.error_reply('ERR unknown limiter command ' .. tostring(command)) end
-return commands[command](unpack(numbers, 1, 12))
+return commands[command](unpack(numbers, 1, 13))

@@ -38,7 +38,7 @@ FAILURES_MAX = 3
 API_AILING = "api"
 #: A suspended account is asked for again after this.
 SUSPENDED_ASK_US = 1_000_000
-#: So long after a worker told of a late departure, that may explain a refusal.
+#: So long after a worker told that something stood still, that may explain a refusal.
 STALL_TELLS_US = 3_000_000
 #: Rows of slots are remembered so long: a second before a call that is refused half a second after it left.
 REMEMBERED_US = 1_500_000
@@ -85,8 +85,8 @@ class Bucket:
 
     ``next_us``: the next free slot. ``closed_until_us``: no slot before this (0: open). ``seen_us``: the store's clock
     at the last change, by which a clock that was set back is noticed. ``shift_us``: how far late departures have moved
-    the slots in all, and ``stalled_us`` when the last one was told (0: none was). ``reacted_us``: slots before this
-    were promised before the last reaction to a refusal.
+    the slots in all. ``stalled_us``: when a worker last told that something had stood still for a moment (0: never).
+    ``reacted_us``: slots before this were promised before the last reaction to a refusal.
     ``slots``, ``jobs`` (that left in them), ``refusals``: since the beginning. ``worst_*``: most slots in a rolling
     second, of the minute that began at ``worst_from_us`` and of the one before. ``suspended``: why, or "".
     ``failures``: calls in a row that failed, the last one of ``failed_us``; those of slots before ``resumed_us`` do not
@@ -124,7 +124,8 @@ class Wish:
     memory, and what it promised. ``late_us``: so much later than its slot a call left, when ``shift_us`` was
     ``late_shift_us``. ``jobs``: so many have left since it last asked. ``guard_ns``: the guard that the worker knows,
     for a store that lost its memory. ``is_probe``: may have slots of a suspended account. ``answered_us``: the latest
-    slot whose call was answered properly (0: none).
+    slot whose call was answered properly (0: none). ``has_stalled``: since it last asked, a call left late or took
+    unusually long.
     """
 
     count: int
@@ -138,6 +139,7 @@ class Wish:
     guard_ns: int = GUARD_NS_FIRST
     is_probe: bool = False
     answered_us: int = 0
+    has_stalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def reserve(bucket: Bucket | None, wish: Wish, *, now_us: int, limit_micro: int)
         bucket,
         next_us=max(bucket.next_us + shift_by_us, now_us + wait_us),
         shift_us=bucket.shift_us + shift_by_us,
-        stalled_us=now_us if wish.late_us > 0 else bucket.stalled_us,
+        stalled_us=now_us if wish.has_stalled else bucket.stalled_us,
         jobs=bucket.jobs + wish.jobs,
         failures=0 if wish.answered_us > bucket.failed_us else bucket.failures,
     )

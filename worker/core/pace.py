@@ -40,9 +40,9 @@ GUARD_UP_MIN = 1.1
 #: Per slot; and as long as a guard that was raised on trial is more than GUARD_UP_MIN of where it was refused.
 GUARD_DOWN = 4e-5
 GUARD_DOWN_FAST = 2e-3
-#: Another refusal within so many slots confirms it: that is more than anybody should get. But if a worker was late
-#: himself a moment before, not after so long: what stalls a machine twice within a minute is no jitter, which a guard
-#: on trial would have met before.
+#: Another refusal within so many slots confirms it: that is more than anybody should get. But if something had just
+#: stood still, not after so long: what stalls a machine twice within a minute is no jitter, which a guard on trial
+#: would have met before.
 BUDGET_SLOTS = 1_000
 CONFIRMED_WITHIN_US = 10 * MICRO
 #: Answer times vary for reasons of the API's own; no more of their spread than this is taken for jitter.
@@ -148,8 +148,8 @@ def is_sharper(pace: Pace, admitted: int) -> bool:
 def raise_guard(pace: Pace, *, spread_ns: int, has_stalled: bool, now_us: int) -> Pace:
     """After a refusal that jitter explains.
 
-    ``spread_ns``: spread of the call times (0: not known). ``has_stalled``: a worker was late himself, which explains
-    it as well.
+    ``spread_ns``: spread of the call times (0: not known). ``has_stalled``: a call had just left late or taken
+    unusually long, which explains it as well: that something stood still for a moment.
     """
     is_new = now_us - pace.raised_us > 2 * MICRO
     is_soon = now_us - pace.raised_us < CONFIRMED_WITHIN_US or not has_stalled

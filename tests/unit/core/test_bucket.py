@@ -236,18 +236,18 @@ def test_a_refusal_behind_a_full_second_is_jitter_and_raises_the_guard_once() ->
 
 
 @pytest.mark.parametrize(
-    ("late_us", "told_before_us", "is_proven"),
-    [(0, 0, True), (5_000, STALL_TELLS_US - 1, False), (5_000, STALL_TELLS_US, True)],
+    ("has_stalled", "told_before_us", "is_proven"),
+    [(False, 0, True), (True, STALL_TELLS_US - 1, False), (True, STALL_TELLS_US, True)],
 )
-def test_a_refusal_soon_after_a_late_departure_proves_no_jitter(
-    late_us: int,
+def test_a_refusal_soon_after_something_stood_still_proves_no_jitter(
+    has_stalled: bool,  # noqa: FBT001 - of a table
     told_before_us: int,
     is_proven: bool,  # noqa: FBT001 - of a table
 ) -> None:
     bucket, slots, now_us = busy(15)
     bucket, _ = refused(bucket, slots[-1], now_us)
     bucket = replace(bucket, pace=replace(bucket.pace, raised_us=now_us - CONFIRMED_WITHIN_US), reacted_us=0)
-    told, _ = reserve(bucket, wish(late_us=late_us), now_us=now_us, limit_micro=micro(15))
+    told, _ = reserve(bucket, wish(has_stalled=has_stalled), now_us=now_us, limit_micro=micro(15))
     again, reaction = refused(replace(told, rows=bucket.rows), slots[-1] + 1, now_us + told_before_us)
     assert reaction is Reaction.GUARD_RAISED
     assert (again.pace.proven_guard_ns == again.pace.guard_ns) is is_proven
