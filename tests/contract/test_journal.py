@@ -188,6 +188,21 @@ async def test_after_a_loss_of_memory_what_may_have_been_called_before_is_in_dou
         assert await redis.zrange(doubt_key("acme"), 0, -1) == [b"a", b"c"]
 
 
+async def test_who_lets_go_of_a_claim_that_was_never_answered_does_not_make_up_for_a_loss_of_memory(
+    redis_url: str,
+) -> None:
+    """Somebody else may have called before the loss, and nobody knows."""
+    async with Redis.from_url(redis_url) as redis:
+        journal = redis_journal(redis)
+        await claimed(journal, wish())
+        await redis.flushdb()
+        await claimed(journal)
+        journal.tell("acme", [told(RELEASED, token="w2-1")])
+        await asyncio.sleep(0.25)
+        (found,) = await claimed(journal, wish(token="w3-1", redelivered=True))
+        assert (found.verdict, found.record.end) == (Verdict.ENDED, IN_DOUBT)
+
+
 @pytest.mark.parametrize("is_expected", [True, False])
 async def test_an_empty_store_has_forgotten_where_a_memory_is_expected(redis_url: str, *, is_expected: bool) -> None:
     async with Redis.from_url(redis_url) as redis:
@@ -206,13 +221,18 @@ async def test_a_memory_that_is_there_as_expected_has_forgotten_nothing(redis_ur
         assert await verdicts(journal, wish("job-1", redelivered=True)) == [Verdict.CLAIMED]
 
 
-async def test_a_store_that_forgot_a_part_is_found_out(redis_url: str) -> None:
+@pytest.mark.parametrize("is_let_go", [False, True])
+async def test_a_store_that_forgot_a_part_is_found_out(redis_url: str, *, is_let_go: bool) -> None:
     async with Redis.from_url(redis_url) as redis:
         journal = redis_journal(redis)
         await claimed(journal, wish(), wish("open"))
         await journal.conclude("acme", [(wish("open"), released(FINGERPRINT))])
         epoch_us, seen_us = map(int, (await redis.get(epoch_key("acme")) or b"").split())
         await redis.set(epoch_key("acme"), f"{epoch_us} {seen_us - 10**7}")  # a replica that lagged
+        if is_let_go:
+            await claimed(journal)
+            journal.tell("acme", [told(RELEASED, "open", token="w2-1")])  # a claim that was never answered
+            await asyncio.sleep(0.25)
         again = wish("open", redelivered=True), wish("job-2", redelivered=True)
         assert [(one.verdict, one.record.end) for one in await claimed(journal, *again)] == [
             (Verdict.ENDED, IN_DOUBT),

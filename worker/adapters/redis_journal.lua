@@ -134,7 +134,7 @@ local function is_told_by(record, token, ending)
   if record.state == 'C' then return record.token == token end
   if record.state == 'R' then return token == '' and record.ending == ending end
   if record.state == 'T' then return false end
-  if record.state == 'O' then return ending ~= 'in_doubt' end
+  if record.state == 'O' then return ending ~= 'in_doubt' and ending ~= 'released' end
   if ending == 'in_doubt' or ending == 'dead' then return record.ending == ending end
   return ending ~= 'released'
 end
@@ -151,7 +151,8 @@ function commands.tell()
       elseif ending == 'dead' then
         redis.call('DEL', KEYS[n])
       elseif ending == 'released' then
-        redis.call('SET', KEYS[n], string.format('O|%s|%.0f', print, now_us), 'EX', ARGV[2])
+        -- Where there is no such claim, a release adds nothing.
+        if text then redis.call('SET', KEYS[n], string.format('O|%s|%.0f', print, now_us), 'EX', ARGV[2]) end
       else
         redis.call('SET', KEYS[n], 'T|' .. print .. '|' .. ending, 'EX', ARGV[2])
       end

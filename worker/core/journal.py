@@ -212,13 +212,17 @@ def conclude(record: Record | None, token: str, outcome: Record, *, now_us: int)
 
 
 def tell(record: Record | None, told: Told, *, now_us: int) -> Record | None:
-    """The record once the end is told. Of what is dead nothing is kept: it was not sent, and may be tried again."""
+    """The record once the end is told. Of what is dead nothing is kept: it was not sent, and may be tried again.
+
+    Where there is no such claim, a release adds nothing: whoever lets go of a claim need not have had it, and if the
+    store has forgotten, somebody else may have called before.
+    """
     if record is not None and not _is_told_by(record, told):
         return record
     if record is not None and record.state is State.RESOLVED:
         return replace(record, details="")
     if told.end == RELEASED:
-        return Record(State.OPEN, told.fingerprint, at_us=now_us)
+        return record and Record(State.OPEN, told.fingerprint, at_us=now_us)
     return None if told.end == DEAD else Record(State.TOLD, told.fingerprint, end=told.end)
 
 
@@ -234,7 +238,7 @@ def _is_told_by(record: Record, told: Told) -> bool:
             # That one delivery was not called for, or is dead, says nothing against the end of another.
             return record.end == told.end if told.end in {IN_DOUBT, DEAD} else told.end != RELEASED
         case State.OPEN:
-            return told.end != IN_DOUBT
+            return told.end not in {IN_DOUBT, RELEASED}
         case State.CLAIMED:
             return record.token == told.token
         case State.RESOLVED:
