@@ -60,7 +60,8 @@ from worker.parts import (
 )
 from worker.settings import Settings, SettingsProblems, changed_settings, load
 
-#: Telling what became of broken-off calls takes this long at most; see ``runner``.
+#: Telling what became of broken-off calls takes this long at most, after the drain's limit; see ``runner``. What closes
+#: then has limits of its own, of a few seconds each, whatever does not answer.
 TELL_S_MAX = 5.0
 LOOP_LAG_LOOK_S = 0.5
 #: New objects between two collections: a job makes some hundred, nearly all of which die without the collector.

@@ -132,7 +132,8 @@ class Scene:
             await self._start(self._heir, stack)
         outside = await stack.enter_async_context(open_outside(self._amqp_url))
         if plan.point.needs_a_refusal:
-            count = 1 if plan.is_quiet else REFUSALS_LOADED
+            # A job that came late leaves in a call of its own, which is to be refused as well.
+            count = len(plan.jobs) if plan.is_quiet else REFUSALS_LOADED
             self._control.add_fault(Fault("429_bare", count=count, account=self._key))
         if plan.point.needs_a_stop and plan.is_quiet:
             # So that the call is still under way when the worker has heard of the stop, also on a busy machine.

@@ -19,6 +19,7 @@ from pamqp.body import ContentBody
 
 from deploy.local import RabbitMQ
 from tests.jobs import a_job, job_body
+from worker.adapters import rabbitmq_link
 from worker.adapters.memory import MemoryBroker, MemoryServer
 from worker.adapters.rabbitmq import RabbitBroker
 from worker.adapters.rabbitmq_connection import BrokerAddress, BrokerGone, answers_or_gone
@@ -368,6 +369,25 @@ async def test_an_unknown_virtual_host_names_the_setting(amqp_url: str) -> None:
 async def test_an_unreachable_broker_names_the_setting(unused_tcp_port: int) -> None:
     with pytest.raises(CannotStart, match=r"cannot be reached .* check MMS_AMQP_URL"):
         await rabbit(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/", timeout_s=2)
+
+
+async def test_a_broker_that_accepts_and_says_nothing_is_one_sentence(unused_tcp_port: int) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1_000):
+            pass
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", unused_tcp_port):
+        with pytest.raises(CannotStart, match=r"cannot be reached \(no answer within 0\.3 s\): check MMS_AMQP_URL"):
+            await rabbit(f"amqp://guest:guest@127.0.0.1:{unused_tcp_port}/", timeout_s=0.3)
+
+
+async def test_a_broker_or_a_worker_that_is_too_slow_for_the_start_is_one_sentence(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rabbitmq_link, "OPEN_S_MAX", 0.0)
+    with pytest.raises(CannotStart, match=r"at \S+ did not answer in time .* whether RabbitMQ hangs .* start it again"):
+        await rabbit(amqp_url)
 
 
 async def test_an_alarm_stops_publishing_without_copies_and_lets_it_go_on(rabbitmq: RabbitMQ, amqp_url: str) -> None:

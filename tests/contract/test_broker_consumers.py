@@ -137,6 +137,19 @@ async def test_a_consumer_that_is_passed_over_while_another_worker_is_full_is_fo
     await full.close()
 
 
+async def test_a_consumer_that_was_wrongly_taken_for_dead_delivers_nothing_to_a_paused_account(amqp_url: str) -> None:
+    async with consuming(amqp_url) as scene:
+        account = scene.broker._accounts["acme"]
+        for consumer in account.consumers:
+            account.dead(consumer)
+        await scene.broker.pause("acme")
+        queue = await scene.channel.declare_queue(QUEUE, passive=True)
+        assert queue.declaration_result.consumer_count == 0
+        await scene.broker.consume("acme", scene.acme)
+        await scene.publish(b"after")
+        assert (await scene.acme.next()).body == b"after"
+
+
 async def test_looks_leave_alone_a_consumer_that_is_full_or_has_nothing_to_do(amqp_url: str) -> None:
     async with consuming(amqp_url, look_s=0.05) as scene:
         await scene.publish(*(b"%d" % n for n in range(12)))

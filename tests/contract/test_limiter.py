@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from importlib import resources
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
@@ -257,6 +257,7 @@ a_question = st.tuples(
     st.sampled_from([GUARD_NS_FIRST, 40_000_000]),  # the guard it knows
     st.sampled_from([0, 0, 1]),  # a probe
     st.integers(-1, 40),  # of which of the latest slots there was an answer
+    st.booleans(),  # whether something stood still
 )
 a_refusal = st.tuples(
     st.just("refuse"),
@@ -281,6 +282,14 @@ steps = st.lists(
 )
 
 
+#: At one call a second any refusal may be jitter's; the second one comes too late to confirm the first by that alone.
+REFUSED_TWICE = [
+    (0, ("reserve", 1, 0, 0, 0, 0, 0, True, 0, GUARD_NS_FIRST, 0, -1, False)),
+    (2_000_000, ("refuse", 0, 0, -1)),
+    (15_000_000, ("reserve", 1, 0, 0, 0, 0, 0, True, 0, GUARD_NS_FIRST, 0, -1, True)),
+]
+
+
 @pytest.fixture(scope="session")
 def twin_redis(redis_server: RedisServer) -> Iterator[SyncRedis]:
     with SyncRedis.from_url(redis_server.url_of(0)) as redis:
@@ -289,6 +298,8 @@ def twin_redis(redis_server: RedisServer) -> Iterator[SyncRedis]:
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=steps, limit=LIMITS)
+@example(story=[*REFUSED_TWICE, (1, ("refuse", 0, 0, -1))], limit=1.0)  # told that something stood still just before
+@example(story=[*REFUSED_TWICE, (4_000_000, ("refuse", 0, 0, -1))], limit=1.0)  # and long before
 def test_the_script_and_its_twin_agree_on_every_story(twin_redis: SyncRedis, story: list, limit: float) -> None:  # type: ignore[type-arg]
     script = twin_redis.register_script(SCRIPT)
     twin_redis.delete(KEY)
@@ -302,13 +313,13 @@ def test_the_script_and_its_twin_agree_on_every_story(twin_redis: SyncRedis, sto
     for step_us, (command, *details) in story:
         now_us += step_us
         if command == "reserve":
-            count, span, lead, wait, more, late, is_present, jobs, guard_ns, is_probe, answered = details
+            count, span, lead, wait, more, late, is_present, jobs, guard_ns, is_probe, answered, still = details
             answered_us = slots_us[max(-len(slots_us), -1 - answered)] if answered >= 0 else 0
             seen_us = (bucket.seen_us if bucket else now_us) + more if more else 0
             shift_us = bucket.shift_us if bucket and is_present else 0
             told = (count, span, lead, wait, seen_us, late, shift_us, jobs, guard_ns)
-            said = ask("reserve", limit_micro, *told, is_probe, answered_us)
-            wish = Wish(*told, bool(is_probe), answered_us)
+            said = ask("reserve", limit_micro, *told, is_probe, answered_us, int(still))
+            wish = Wish(*told, bool(is_probe), answered_us, still)
             bucket, grant = reserve(bucket, wish, now_us=now_us, limit_micro=limit_micro)
             row = grant.row
             assert said[:6] == [row.count, row.first_us, row.interval_ns, grant.next_us, now_us, grant.shift_us]

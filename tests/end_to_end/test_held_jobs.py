@@ -11,10 +11,12 @@ from typing import Any
 import aio_pika
 import orjson
 import pytest
+from redis.asyncio import Redis
 
 from loadtest.simulator.faults import Fault
 from tests.end_to_end.conftest import ROOT, TERM, System, Upstream
 from tests.jobs import job_body
+from worker.adapters.redis_journal import record_key
 
 Connect = Callable[[], Awaitable[Upstream]]
 
@@ -284,6 +286,10 @@ async def test_a_job_in_doubt_that_is_settled_is_told_and_never_sent(
     await outside.until_events(2)
     assert resolutions(outside) == [("a:mms.job.resolved:1", resolution, "operator", "seen")]
     assert await depth(system, "mms.in_doubt") == 0
+    async with Redis.from_url(system.redis_url) as redis:
+        record = await redis.get(record_key("acme", "a"))
+    assert isinstance(record, bytes)
+    assert record.endswith(f"|{resolution}|".encode()), "the journal does not know that it is told"
     await outside.publish(job_body("a", text="a", reference="crm:a"), job_body("b"))
     await outside.until_events(3)
     await asyncio.sleep(0.5)

@@ -37,7 +37,7 @@ from worker.flow.account import AccountSender, SendLimits
 from worker.flow.held import HeldBytes
 from worker.flow.observations import Observation
 from worker.flow.pipeline import Pipeline, Rules
-from worker.flow.ports import Claimed, JournalAway, PublishFailed
+from worker.flow.ports import Claimed, JournalAway, LimiterAway, PublishFailed, Slots
 from worker.flow.quarantine import Quarantine
 
 ACCOUNT = "acme"
@@ -79,6 +79,11 @@ class Life:
         await self._while_alive()
         return result
 
+    def check(self) -> None:
+        """Go on, if it does; whoever tidies up does not either."""
+        if self.is_over:
+            raise DiedError
+
     async def _while_alive(self) -> None:
         await asyncio.sleep(self._dice.uniform(0, LATENCY_S_MAX))
         if self.is_over:
@@ -119,6 +124,47 @@ class MortalSendings(MemorySendings):
 
     async def note(self, account: str, traces: Sequence[Trace]) -> list[str] | JournalAway:
         return await self._life.in_line(lambda: self._shared.note(account, traces))
+
+
+class MortalLimiter:
+    """One worker's way to the shared limiter."""
+
+    def __init__(self, shared: MemoryLimiter, life: Life) -> None:
+        self._shared = shared
+        self._life = life
+
+    async def reserve(self, account: str, count: int, **wish: Any) -> Slots | LimiterAway:
+        self._life.check()
+        return await self._shared.reserve(account, count, **wish)
+
+    async def give_back(self, account: str, slots: Slots, used: int) -> None:
+        self._life.check()
+        await self._shared.give_back(account, slots, used)
+
+    async def refused(self, account: str, slots: Slots, n: int, **answer: Any) -> None:
+        self._life.check()
+        await self._shared.refused(account, slots, n, **answer)
+
+    def answered(self, account: str, slots: Slots, n: int) -> None:
+        if not self._life.is_over:
+            self._shared.answered(account, slots, n)
+
+    async def failed(self, account: str, slots: Slots, n: int) -> bool:
+        self._life.check()
+        return await self._shared.failed(account, slots, n)
+
+    async def suspend(self, account: str, reason: str) -> bool:
+        self._life.check()
+        return await self._shared.suspend(account, reason)
+
+    def set_limit(self, account: str, limit_per_s: float) -> None:
+        self._shared.set_limit(account, limit_per_s)
+
+    def forget(self, account: str) -> None:
+        self._shared.forget(account)
+
+    def on_news(self, account: str, listener: Callable[[], None]) -> None:
+        self._shared.on_news(account, listener)
 
 
 class MortalBroker(MemoryBroker):
@@ -229,7 +275,7 @@ class Worker:
             quarantine=Quarantine(suspects=world.suspects, is_ours=self.broker.is_ours, wait_s_max=600),
             pipeline=self._pipeline,
             broker=self.broker,
-            limiter=world.limiter,
+            limiter=MortalLimiter(world.limiter, self.life),
             monotonic=loop.time,
             observe=world.seen.append,
             on_failure=self._failed,

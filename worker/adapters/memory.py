@@ -309,6 +309,7 @@ class MemoryLimiter:
         lead_s: float = 0.0,
         jobs: int = 0,
         late: Late | None = None,
+        has_stalled: bool = False,
         is_probe: bool = False,
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
@@ -325,6 +326,7 @@ class MemoryLimiter:
             jobs=jobs,
             is_probe=is_probe,
             answered_us=self._answered_us[account],
+            has_stalled=has_stalled,
         )
         now_us, limit_micro = self._now_us(), self._limit_micro[account]
         bucket, grant = reserve(self._buckets.get(account), wish, now_us=now_us, limit_micro=limit_micro)
@@ -361,6 +363,10 @@ class MemoryLimiter:
         )
         if reaction is Reaction.PACE_LOWERED or retry_after_s:
             self._tell(account)
+
+    def bucket_of(self, account: str) -> Bucket:
+        """What is remembered of the account."""
+        return self._buckets[account]
 
     def answered(self, account: str, slots: Slots, n: int) -> None:
         """Told with the next question."""

@@ -107,8 +107,10 @@ async def connect(address: BrokerAddress, role: Role) -> AbstractConnection:
             "that it exists, and that the user may use it."
         ) from error
     except AMQP_FAILURES as error:
+        is_silent = isinstance(error, TimeoutError) and not error.args
+        said = f"no answer within {address.timeout_s:g} s" if is_silent else why(error)
         raise CannotStart(
-            f"The broker at {address} cannot be reached ({why(error)}): check MMS_AMQP_URL, and that RabbitMQ runs."
+            f"The broker at {address} cannot be reached ({said}): check MMS_AMQP_URL, and that RabbitMQ runs."
         ) from error
 
 

@@ -230,15 +230,20 @@ class AccountConsumer:
             self._observe(Consuming(queue, is_active=queue in self._consumers))
 
     async def _cancel(self) -> None:
-        """Have no consumers; the channel stays, for what it brought."""
-        channel, consumers = self._channel, self.consumers
+        """Have no consumers; the channel stays, for what it brought.
+
+        Those that were taken for dead are cancelled too: some may live, and would go on to deliver.
+        """
+        channel = self._channel
+        tags = [*self._dead_tags, *(consumer.tag for consumer in self.consumers)]
+        self._dead_tags.clear()
         self._all_inactive()
-        for consumer in consumers:
+        for tag in tags:
             if channel is None or channel.is_closed:
                 return
             try:
                 with answers_or_gone():
-                    await channel.basic_cancel(consumer.tag, timeout=self._timeout_s)
+                    await channel.basic_cancel(tag, timeout=self._timeout_s)
             except AMQP_FAILURES:
                 return  # the channel is gone, and its consumers with it
 

@@ -99,6 +99,9 @@ class Link:
         except CannotStart:
             await self.close()
             raise
+        except TimeoutError as error:
+            await self.close()
+            raise CannotStart(self._no_answer("what the worker needs was declared")) from error
         except AMQP_FAILURES as error:
             await self.close()
             raise CannotStart(f"The broker refused what the worker needs: {why(error)}.") from error
@@ -150,6 +153,8 @@ class Link:
                         await declare(channel, topology, self._address.timeout_s)
                     finally:
                         await self.close_channel(channel)
+        except TimeoutError as error:
+            raise CannotStart(self._no_answer("what the account needs was declared")) from error
         except AMQP_FAILURES as error:
             raise CannotStart(f"The broker refused what the account needs: {why(error)}.") from error
 
@@ -212,6 +217,14 @@ class Link:
         except TimeoutError:
             return True
         return False
+
+    def _no_answer(self, meanwhile: str) -> str:
+        """One sentence about a broker that did not answer in time; who was too slow, it or we, cannot be told."""
+        return (
+            f"The broker at {self._address} did not answer in time (within {self._address.timeout_s:g} s, "
+            f"{OPEN_S_MAX:g} s for all) while {meanwhile}: look whether RabbitMQ hangs or is overloaded, and whether "
+            "this worker was stopped or starved meanwhile; then start it again."
+        )
 
     def _end(self, ended: asyncio.Future[str], error: BaseException | None, otherwise: str) -> None:
         """End the connection that ``ended`` stands for; news of an earlier one changes nothing any more."""

@@ -4,7 +4,7 @@
 --
 -- KEYS[1]  the account's bucket
 -- ARGV     'reserve' limit_micro count span_us lead_us wait_us seen_us late_us late_shift_us jobs guard_ns is_probe
---                    answered_us
+--                    answered_us has_stalled
 --          'give_back' used next_us
 --          'refuse' limit_micro slot_us spread_ns retry_after_us channel account
 --          'suspend' reason channel account
@@ -15,7 +15,7 @@
 
 -- core/bucket.py
 local SECOND_US, AHEAD_US_MAX, FRESH_WAIT_US, LOWERED_CLOSE_US = 1000000, 800000, 1000000, 500000
-local FAILURES_MAX, API_AILING = 3, 'api'
+local FAILURES_MAX, API_AILING, STALL_TELLS_US = 3, 'api', 3000000
 local SUSPENDED_ASK_US, REMEMBERED_US, REFUSALS_REMEMBERED, WORST_OF_US = 1000000, 1500000, 256, 60000000
 -- core/pace.py
 local MICRO, SECOND_NS = 1000000, 1000000000
@@ -26,7 +26,7 @@ local FULL_SHARE, PEAK_DIP, PLATEAU_S, GROWTH, CUT_MIN, PEAK_MIN = 0.9, 0.1, 16.
 
 local NUMBERS = {'next_us', 'closed_until_us', 'seen_us', 'shift_us', 'reacted_us', 'slots', 'jobs', 'refusals',
   'worst_now', 'worst_before', 'worst_from_us', 'guard_ns', 'calm_guard_ns', 'proven_guard_ns', 'raised_us',
-  'slots_since', 'peak_micro', 'cut_us', 'failures', 'failed_us', 'resumed_us'}
+  'slots_since', 'peak_micro', 'cut_us', 'failures', 'failed_us', 'resumed_us', 'stalled_us'}
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 
 local time = redis.call('TIME')
@@ -68,12 +68,13 @@ local function on_clock(b, guard_ns)
     return {next_us = now_us + FRESH_WAIT_US, closed_until_us = 0, seen_us = now_us, shift_us = 0, reacted_us = 0,
       slots = 0, jobs = 0, refusals = 0, worst_now = 0, worst_before = 0, worst_from_us = now_us, guard_ns = guard_ns,
       calm_guard_ns = guard_ns, proven_guard_ns = 0, raised_us = 0, slots_since = 0, peak_micro = 0, cut_us = 0,
-      failures = 0, failed_us = 0, resumed_us = 0, suspended = '', rows = {}, refused_us = {}}
+      failures = 0, failed_us = 0, resumed_us = 0, stalled_us = 0, suspended = '', rows = {}, refused_us = {}}
   end
   local back_us = max(0, b.seen_us - now_us)
   b.seen_us = now_us
   if back_us > 0 then
     b.next_us = b.next_us - back_us
+    b.stalled_us = max(0, b.stalled_us - back_us)
     b.closed_until_us = max(0, b.closed_until_us - back_us)
     b.reacted_us = b.reacted_us - back_us
     b.worst_from_us = b.worst_from_us - back_us
@@ -125,8 +126,9 @@ end
 
 local function raise_guard(b, spread_ns)
   local is_new = now_us - b.raised_us > 2 * MICRO
-  local is_soon = b.slots_since < BUDGET_SLOTS and now_us - b.raised_us < CONFIRMED_WITHIN_US
-  local is_confirmed = b.proven_guard_ns > 0 and is_soon
+  local has_stalled = now_us - b.stalled_us < STALL_TELLS_US
+  local is_soon = now_us - b.raised_us < CONFIRMED_WITHIN_US or not has_stalled
+  local is_confirmed = b.proven_guard_ns > 0 and b.slots_since < BUDGET_SLOTS and is_soon
   local least_ns = max(floor(b.guard_ns * GUARD_UP_MIN), b.guard_ns + GUARD_STEP_NS_MIN)
   local jitter_ns = 2 * b.guard_ns
   if spread_ns > 0 then jitter_ns = floor(min(spread_ns, SPREAD_NS_MAX) / SPREAD_SHARE) end
@@ -176,7 +178,7 @@ end
 local commands = {}
 
 function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us, late_us, late_shift_us, jobs, guard_ns, is_probe,
-    answered_us)
+    answered_us, has_stalled)
   local b = read()
   if b and b.seen_us < wish_seen_us then wait_us = FRESH_WAIT_US end
   b = on_clock(b, guard_ns)
@@ -184,6 +186,7 @@ function commands.reserve(limit, count, span_us, lead_us, wait_us, wish_seen_us,
   local shift_by_us = min(late_us, max(0, late_shift_us + late_us - b.shift_us))
   b.next_us = max(b.next_us + shift_by_us, now_us + wait_us)
   b.shift_us = b.shift_us + shift_by_us
+  if has_stalled == 1 then b.stalled_us = now_us end
   b.jobs = b.jobs + jobs
   if answered_us > b.failed_us then b.failures = 0 end
   local interval = interval_ns(b, limit)
@@ -280,4 +283,4 @@ end
 local numbers = {}
 for n = 2, #ARGV do numbers[n - 1] = tonumber(ARGV[n]) end
 if not commands[command] then return redis.error_reply('ERR unknown limiter command ' .. tostring(command)) end
-return commands[command](unpack(numbers, 1, 12))
+return commands[command](unpack(numbers, 1, 13))

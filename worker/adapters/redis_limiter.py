@@ -106,6 +106,7 @@ class RedisLimiter:
         lead_s: float = 0.0,
         jobs: int = 0,
         late: Late | None = None,
+        has_stalled: bool = False,
         is_probe: bool = False,
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` slots."""
@@ -131,6 +132,7 @@ class RedisLimiter:
             guard_ns,
             int(is_probe),
             self._answered_us.get(account, 0),
+            int(has_stalled),
         )
         if isinstance(answer, LimiterAway):
             return answer

@@ -12,7 +12,7 @@ import typer
 from worker.commands.held_jobs import (
     PER_S,
     Choice,
-    Decide,
+    Deciding,
     act,
     broker_settings_or_exit,
     kept_of,
@@ -175,10 +175,10 @@ def _act(choice: Choice, decide: Callable[[HeldJob], Decision], *, what: str, pe
     if not is_sure:
         return preview_act(settings, choice, lambda held: kept_of(decide(held)), what=what)
 
-    async def opened(_: AsyncExitStack) -> Decide:
+    async def opened(_: AsyncExitStack) -> Deciding:
         async def decided(held: HeldJob) -> Decision:
             return decide(held)
 
-        return decided
+        return Deciding(decided)
 
     return act(settings, choice, opened, per_s=per_s)

@@ -38,12 +38,24 @@ STAYING_SHOWN_MAX = 20
 #: Why a job would stay although it is meant, without doing anything; None: it would not.
 Preview = Callable[[HeldJob], Kept | None]
 Decide = Callable[[HeldJob], Awaitable[Decision]]
-#: Opens what deciding takes; the stack closes it.
-Open = Callable[[AsyncExitStack], Awaitable[Decide]]
+#: Hears of what was done with a job, once it is published and acknowledged.
+Hear = Callable[[HeldJob, Done], None]
 
 
 class Stopped(Exception):  # noqa: N818 - named for what happened
     """Nothing more can be decided: one sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """``decide``: what is done with a job. ``hear``: once it is done; decisions are carried out one at a time."""
+
+    decide: Decide
+    hear: Hear = lambda _held, _done: None
+
+
+#: Opens what deciding takes; the stack closes it.
+Open = Callable[[AsyncExitStack], Awaitable[Deciding]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +192,7 @@ async def _look(
 async def _act(settings: BrokerSettings, choice: Choice, tally: Tally, opened: Open, per_s: float) -> int:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        decide = await opened(stack)
+        deciding = await opened(stack)
         walk = await stack.enter_async_context(open_walk(_address(settings), choice.holding.value))
         passed = stack.enter_context(_progress("Working", walk, tally))
         next_at_s = loop.time()
@@ -190,10 +202,11 @@ async def _act(settings: BrokerSettings, choice: Choice, tally: Tally, opened: O
                 tally.fitting += 1
                 await asyncio.sleep(max(0.0, next_at_s - loop.time()))
                 next_at_s = max(next_at_s, loop.time()) + 1 / per_s
-                match await decide(held):
-                    case Done(publications, what):
+                match await deciding.decide(held):
+                    case Done(publications, what) as done:
                         await walk.settle(message, publications)
                         tally.done[what] += 1
+                        deciding.hear(held, done)
                     case Kept() as kept:
                         tally.stays(held, kept)
             passed()

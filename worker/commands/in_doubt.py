@@ -12,7 +12,7 @@ import typer
 from worker.commands.held_jobs import (
     PER_S,
     Choice,
-    Decide,
+    Deciding,
     Stopped,
     act,
     broker_settings_or_exit,
@@ -36,12 +36,12 @@ from worker.commands.terminal import settings_or_exit
 from worker.core.events import ResolvedBy
 from worker.core.held_jobs import HeldJob, Holding
 from worker.core.journal import GIVEN_UP, RELEASED, SENT
-from worker.core.redrive import Decision, Kept, asked_for
+from worker.core.redrive import Decision, Done, Kept, asked_for
 from worker.core.resolution import Grounds
 from worker.flow.observations import Observation
 from worker.flow.pipeline import utc_now
 from worker.flow.ports import JournalAway
-from worker.flow.resolving import decided
+from worker.flow.resolving import decided, tell_done
 from worker.parts import build_groups, build_journal, open_redis
 
 HELP = """Look at the jobs in doubt (sent or not, nobody knows), have them sent again, or settle them.
@@ -198,7 +198,7 @@ def _act(choice: Choice, end: str, evidence: str | None, *, what: str, per_s: fl
             settings, choice, lambda held: kept_of(asked_for(held, end, grounds, region=settings.region)), what=what
         )
 
-    async def opened(stack: AsyncExitStack) -> Decide:
+    async def opened(stack: AsyncExitStack) -> Deciding:
         redis = await open_redis(settings, stack)
         groups = build_groups(redis, observe=_unobserved, on_failure=_unexpected)
         stack.push_async_callback(groups.close)
@@ -216,7 +216,12 @@ def _act(choice: Choice, end: str, evidence: str | None, *, what: str, per_s: fl
                 )
             return decision
 
-        return decide
+        def hear(held: HeldJob, done: Done) -> None:
+            asked = asked_for(held, end, grounds, region=settings.region)
+            if not isinstance(asked, Kept):
+                tell_done(journal, asked, done)
+
+        return Deciding(decide, hear)
 
     return act(settings, choice, opened, per_s=per_s)
 

@@ -38,6 +38,8 @@ FAILURES_MAX = 3
 API_AILING = "api"
 #: A suspended account is asked for again after this.
 SUSPENDED_ASK_US = 1_000_000
+#: So long after a worker told that something stood still, that may explain a refusal.
+STALL_TELLS_US = 3_000_000
 #: Rows of slots are remembered so long: a second before a call that is refused half a second after it left.
 REMEMBERED_US = 1_500_000
 REFUSALS_REMEMBERED = 256
@@ -83,7 +85,8 @@ class Bucket:
 
     ``next_us``: the next free slot. ``closed_until_us``: no slot before this (0: open). ``seen_us``: the store's clock
     at the last change, by which a clock that was set back is noticed. ``shift_us``: how far late departures have moved
-    the slots in all. ``reacted_us``: slots before this were promised before the last reaction to a refusal.
+    the slots in all. ``stalled_us``: when a worker last told that something had stood still for a moment (0: never).
+    ``reacted_us``: slots before this were promised before the last reaction to a refusal.
     ``slots``, ``jobs`` (that left in them), ``refusals``: since the beginning. ``worst_*``: most slots in a rolling
     second, of the minute that began at ``worst_from_us`` and of the one before. ``suspended``: why, or "".
     ``failures``: calls in a row that failed, the last one of ``failed_us``; those of slots before ``resumed_us`` do not
@@ -94,6 +97,7 @@ class Bucket:
     closed_until_us: int = 0
     seen_us: int = 0
     shift_us: int = 0
+    stalled_us: int = 0
     reacted_us: int = 0
     slots: int = 0
     jobs: int = 0
@@ -120,7 +124,8 @@ class Wish:
     memory, and what it promised. ``late_us``: so much later than its slot a call left, when ``shift_us`` was
     ``late_shift_us``. ``jobs``: so many have left since it last asked. ``guard_ns``: the guard that the worker knows,
     for a store that lost its memory. ``is_probe``: may have slots of a suspended account. ``answered_us``: the latest
-    slot whose call was answered properly (0: none).
+    slot whose call was answered properly (0: none). ``has_stalled``: since it last asked, a call left late or took
+    unusually long.
     """
 
     count: int
@@ -134,6 +139,7 @@ class Wish:
     guard_ns: int = GUARD_NS_FIRST
     is_probe: bool = False
     answered_us: int = 0
+    has_stalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +166,7 @@ def reserve(bucket: Bucket | None, wish: Wish, *, now_us: int, limit_micro: int)
         bucket,
         next_us=max(bucket.next_us + shift_by_us, now_us + wait_us),
         shift_us=bucket.shift_us + shift_by_us,
+        stalled_us=now_us if wish.has_stalled else bucket.stalled_us,
         jobs=bucket.jobs + wish.jobs,
         failures=0 if wish.answered_us > bucket.failed_us else bucket.failures,
     )
@@ -211,7 +218,8 @@ def refuse(
         # It left, or was promised, before the last reaction, and met what that was about.
         return bucket, Reaction.NONE
     if has_jittered:
-        pace = raise_guard(bucket.pace, spread_ns=spread_ns, now_us=now_us)
+        has_stalled = now_us - bucket.stalled_us < STALL_TELLS_US
+        pace = raise_guard(bucket.pace, spread_ns=spread_ns, has_stalled=has_stalled, now_us=now_us)
         close_us = math.ceil(interval_ns(pace, limit_micro=limit_micro, now_us=now_us) / 1000)
         # A pace of less than a call a second must not make a refusal close the account for longer than one does.
         return _closed(bucket, pace, now_us + min(close_us, LOWERED_CLOSE_US)), Reaction.GUARD_RAISED
@@ -298,6 +306,7 @@ def _remembered(bucket: Bucket | None, now_us: int, guard_ns: int) -> Bucket:
         next_us=bucket.next_us - back_us,
         closed_until_us=max(0, bucket.closed_until_us - back_us),
         seen_us=now_us,
+        stalled_us=max(0, bucket.stalled_us - back_us),
         reacted_us=bucket.reacted_us - back_us,
         worst_from_us=bucket.worst_from_us - back_us,
         failed_us=max(0, bucket.failed_us - back_us),

@@ -338,7 +338,7 @@ _PARTS = ("to", "text", "subject", "media")
 
 def fingerprint(job: Job) -> str:
     """What two jobs with one id are compared by: recipients, text, subject and picture, each on its own."""
-    media = job.media.data if isinstance(job.media, Picture) else job.media.url.encode()
+    media = job.media.digest if isinstance(job.media, Picture) else job.media.url.encode()
     parts = ("\n".join(job.to).encode(), job.text.encode(), (job.subject or "").encode(), media)
     return "".join(hashlib.blake2b(part, digest_size=_PART_BYTES).hexdigest() for part in parts)
 

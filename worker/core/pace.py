@@ -40,8 +40,9 @@ GUARD_UP_MIN = 1.1
 #: Per slot; and as long as a guard that was raised on trial is more than GUARD_UP_MIN of where it was refused.
 GUARD_DOWN = 4e-5
 GUARD_DOWN_FAST = 2e-3
-#: Another refusal within so many slots confirms it: that is more than anybody should get. But not after so long: what
-#: stalls a machine twice within a minute is no jitter, which a guard on trial would have met before.
+#: Another refusal within so many slots confirms it: that is more than anybody should get. But if something had just
+#: stood still, not after so long: what stalls a machine twice within a minute is no jitter, which a guard on trial
+#: would have met before.
 BUDGET_SLOTS = 1_000
 CONFIRMED_WITHIN_US = 10 * MICRO
 #: Answer times vary for reasons of the API's own; no more of their spread than this is taken for jitter.
@@ -144,11 +145,15 @@ def is_sharper(pace: Pace, admitted: int) -> bool:
     return pace.peak_micro <= 2 * admitted * MICRO < 2 * pace.peak_micro
 
 
-def raise_guard(pace: Pace, *, spread_ns: int, now_us: int) -> Pace:
-    """After a refusal that jitter explains; ``spread_ns``: spread of the call times (0: not known)."""
+def raise_guard(pace: Pace, *, spread_ns: int, has_stalled: bool, now_us: int) -> Pace:
+    """After a refusal that jitter explains.
+
+    ``spread_ns``: spread of the call times (0: not known). ``has_stalled``: a call had just left late or taken
+    unusually long, which explains it as well: that something stood still for a moment.
+    """
     is_new = now_us - pace.raised_us > 2 * MICRO
-    is_soon = pace.slots_since < BUDGET_SLOTS and now_us - pace.raised_us < CONFIRMED_WITHIN_US
-    is_confirmed = pace.proven_guard_ns > 0 and is_soon
+    is_soon = now_us - pace.raised_us < CONFIRMED_WITHIN_US or not has_stalled
+    is_confirmed = pace.proven_guard_ns > 0 and pace.slots_since < BUDGET_SLOTS and is_soon
     least_ns = max(math.floor(pace.guard_ns * GUARD_UP_MIN), pace.guard_ns + GUARD_STEP_NS_MIN)
     jitter_ns = math.floor(min(spread_ns, SPREAD_NS_MAX) / SPREAD_SHARE) if spread_ns > 0 else 2 * pace.guard_ns
     guard_ns = min(GUARD_NS_MAX, max(least_ns, (pace.guard_ns + jitter_ns) // 2))

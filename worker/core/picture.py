@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from dataclasses import dataclass, field
 
 from worker.core.quoting import quoted
@@ -30,10 +31,17 @@ class PictureKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Picture:
-    """A picture that can be sent: 1 to ``PICTURE_BYTES_MAX`` bytes that begin as their kind does."""
+    """A picture that can be sent: 1 to ``PICTURE_BYTES_MAX`` bytes that begin as their kind does.
+
+    ``digest``: SHA-256 of them, worked out once, for whoever looks for an equal one or has to remember it.
+    """
 
     data: bytes = field(repr=False)
     kind: PictureKind
+    digest: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", hashlib.sha256(self.data).digest())
 
 
 @dataclass(frozen=True, slots=True)

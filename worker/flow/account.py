@@ -363,7 +363,11 @@ class AccountSender:
                 self._suspend(outcome.because, outcome.description, is_own=True)
                 await self._limiter.suspend(self.account, outcome.because.value)
             case Accepted():
-                self._call_times.note(self._monotonic() - called_at_s)
+                took_s = self._monotonic() - called_at_s
+                # Among many slots there is no telling: refusals come soon or not at all.
+                if not slot.is_among_many and self._call_times.is_unusual(took_s):
+                    self._slots.stalled()
+                self._call_times.note(took_s)
         self._limiter.answered(self.account, slot.slots, slot.n)
 
     async def _try_one_call(self) -> bool:

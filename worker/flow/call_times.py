@@ -7,6 +7,8 @@ from collections import deque
 CALLS_MAX = 128
 #: With fewer, nothing is known.
 CALLS_MIN = 20
+#: What is this many times the spread above the ninetieth percentile is none of the usual.
+UNUSUAL_SPREADS = 0.3
 
 
 class CallTimes:
@@ -19,13 +21,23 @@ class CallTimes:
         """Take in a call that was answered."""
         self._times_s.append(duration_s)
 
+    def is_unusual(self, duration_s: float) -> bool:
+        """Whether a call took longer than its way and its answer ever do by themselves.
+
+        Times that vary evenly end an eighth of their spread beyond the ninetieth percentile.
+        """
+        spread_s = self.spread_s()
+        return spread_s > 0 and duration_s > self._percentile(90) + UNUSUAL_SPREADS * spread_s
+
     def usual_s(self) -> float:
         """What most calls do not exceed: the ninety-fifth percentile, the longest of a few; 0 when nothing is known."""
-        return sorted(self._times_s)[len(self._times_s) * 95 // 100] if self._times_s else 0.0
+        return self._percentile(95) if self._times_s else 0.0
 
     def spread_s(self) -> float:
         """From the tenth to the ninetieth percentile; 0 when too little is known."""
         if len(self._times_s) < CALLS_MIN:
             return 0.0
-        ordered = sorted(self._times_s)
-        return ordered[len(ordered) * 9 // 10] - ordered[len(ordered) // 10]
+        return self._percentile(90) - self._percentile(10)
+
+    def _percentile(self, percent: int) -> float:
+        return sorted(self._times_s)[len(self._times_s) * percent // 100]

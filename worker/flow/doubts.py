@@ -26,11 +26,11 @@ from datetime import datetime
 from worker.core.doubt_rules import Deadline, wish_for
 from worker.core.events import ResolvedAs
 from worker.core.held_jobs import HeldJob, Holding, read_held
-from worker.core.journal import MICRO, HeldCopy, Told
+from worker.core.journal import MICRO, HeldCopy
 from worker.core.redrive import Asked, Done, Kept, asked_for
 from worker.flow.observations import DoubtResolved, DoubtsWalked, Observer, Surprise
 from worker.flow.ports import CannotStart, HeldWalk, Journal, JournalAway, Monotonic, OpenWalk, Turn, WalkFailed
-from worker.flow.resolving import decided
+from worker.flow.resolving import decided, tell_done
 
 #: From the start to the first look, and between two looks.
 FIRST_S, ROUND_S = 3.0, 60.0
@@ -182,12 +182,9 @@ class DoubtKeeper:
 
     async def _done(self, asked: Asked, decision: Done) -> None:
         """Have everybody know what was done; and what is sent again is sent at its pace."""
-        resolution, resolved_as = asked.resolution, decision.resolved_as
-        if resolved_as is None:
+        if decision.resolved_as is None:
             return
-        self._observe(DoubtResolved(asked.account, resolved_as, resolution.job_id))
-        if resolved_as is ResolvedAs.RESENT:
+        self._observe(DoubtResolved(asked.account, decision.resolved_as, asked.resolution.job_id))
+        tell_done(self._journal, asked, decision)
+        if decision.resolved_as is ResolvedAs.RESENT:
             await asyncio.sleep(1 / RESENDS_PER_S)
-        else:
-            end = Told(resolution.job_id, "", resolution.fingerprint, resolved_as.value)
-            self._journal.tell(asked.account, [end])

@@ -13,7 +13,10 @@ from worker.flow.tasks import before
 
 @dataclass(frozen=True, slots=True)
 class DrainLimits:
-    """``finish_s``: how long calls under way may take; ``tell_s``: how long telling of broken-off ones may take."""
+    """``finish_s``: how long calls under way may take, from the start of the drain; what is withdrawn counts into it.
+
+    ``tell_s``: how long telling of broken-off ones may take, after that.
+    """
 
     finish_s: float
     tell_s: float
@@ -30,10 +33,13 @@ class Drained:
 
 async def drain(senders: Sequence[AccountSender], limits: DrainLimits, *, at_once: asyncio.Event) -> Drained:
     """End them, from this moment on; ``at_once`` breaks off what is under way. May be asked for again."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + limits.finish_s
     for sender in senders:
         sender.stop()
-    await before(at_once, _withdrawn(senders, limits.tell_s))
-    is_whole = await _finished(senders, limits.finish_s, unless=at_once)
+    # A broker that does not answer must not make the drain longer than was promised.
+    await before(at_once, _withdrawn(senders, min(limits.tell_s, limits.finish_s)))
+    is_whole = await _finished(senders, max(0.0, until_s - loop.time()), unless=at_once)
     aborted = 0
     if not is_whole:
         aborted = sum(sender.abort() for sender in senders)

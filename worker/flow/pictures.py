@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from weakref import WeakValueDictionary
 
 from worker.core.picture import Picture
@@ -19,4 +18,4 @@ class Pictures:
 
     def one_of(self, picture: Picture) -> Picture:
         """The picture that is held already, if an equal one is; else ``picture``, from now on."""
-        return self._by_hash.setdefault(hashlib.sha256(picture.data).digest(), picture)
+        return self._by_hash.setdefault(picture.digest, picture)

@@ -167,13 +167,14 @@ class Limiter(Protocol):
         lead_s: float = 0.0,
         jobs: int = 0,
         late: Late | None = None,
+        has_stalled: bool = False,
         is_probe: bool = False,
     ) -> Slots | LimiterAway:
         """Reserve up to ``count`` (at least 1) slots for ``account``; of a suspended one only for a probe.
 
         ``lead_s``: none sooner than this after the answer: so much takes what is done between a slot and its moment.
         ``jobs``: how many have left since the last question. ``late``: the latest departure since then, which moves
-        the slots to come.
+        the slots to come. ``has_stalled``: a call left late since then, or took unusually long.
         """
 
     async def give_back(self, account: str, slots: Slots, used: int) -> None:

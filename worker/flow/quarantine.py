@@ -45,9 +45,10 @@ class Quarantine:
         """The turn to look at ``delivery``, alone, and how many workers have died over it.
 
         None: its turn did not come, or no note could be left of it, and it must not be looked at.
+        A look that fails ends the worker, as every failure that nobody expected does: the note stays and counts it.
         """
         deaths: int | None = None
-        has_turn = False
+        has_turn = has_failed = False
         self._came()
         try:
             with contextlib.suppress(TimeoutError):
@@ -56,11 +57,15 @@ class Quarantine:
                     has_turn = True
                     deaths = await self._noted(delivery)
             yield deaths
+        except Exception:
+            has_failed = True
+            raise
         finally:
             self._went()
             if has_turn:
                 try:
-                    await self._suspects.done(delivery)
+                    if not has_failed:
+                        await self._suspects.done(delivery)
                 finally:
                     self._turns.release()
 

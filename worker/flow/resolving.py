@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
+from worker.core.events import ResolvedAs
 from worker.core.held_jobs import HeldJob
-from worker.core.journal import Resolution, Resolved
-from worker.core.redrive import Asked, Decision, after_resolution
+from worker.core.journal import Resolution, Resolved, Told
+from worker.core.redrive import Asked, Decision, Done, after_resolution
 from worker.flow.ports import Journal, JournalAway
 
 #: More than the journal's own limits; should one of them ever fail, nobody is kept waiting for ever.
@@ -31,3 +32,14 @@ async def resolved(journal: Journal, account: str, resolution: Resolution) -> Re
     except TimeoutError:
         return JournalAway(f"no answer within {ANSWER_S_MAX:g} s")
     return answer if isinstance(answer, JournalAway) else answer[0]
+
+
+def tell_done(journal: Journal, asked: Asked, done: Done) -> None:
+    """Note that what was decided is told and what was held is gone; otherwise each later copy would tell it again.
+
+    What is sent again is told by its own end.
+    """
+    if done.resolved_as is None or done.resolved_as is ResolvedAs.RESENT:
+        return
+    resolution = asked.resolution
+    journal.tell(asked.account, [Told(resolution.job_id, "", resolution.fingerprint, done.resolved_as.value)])

@@ -82,6 +82,7 @@ class SlotRow:
         #: To be told with the next question.
         self._jobs = 0
         self._late: Late | None = None
+        self._has_stalled = False
         #: Calls a second, of all workers, at the last answer; 0 before the first.
         self.pace_per_s = 0.0
         #: At the last answer.
@@ -111,7 +112,12 @@ class SlotRow:
         if over_s > 0 and not slot.is_among_many:
             late = Late(slot.slots, over_s)
             self._late = late if self._late is None or over_s > self._late.by_s else self._late
+            self._has_stalled = True
         return late_s
+
+    def stalled(self) -> None:
+        """A call took unusually long: something stood still for a moment, which may refuse another one."""
+        self._has_stalled = True
 
     def put_back(self) -> None:
         """Make the slot taken last the next one again: its caller had no use for it."""
@@ -191,6 +197,7 @@ class SlotRow:
         while True:
             news = self._news
             late, self._late = self._late, None
+            has_stalled, self._has_stalled = self._has_stalled, False
             jobs, self._jobs = self._jobs, 0
             asked_at_s = self._monotonic()
             answer = await self._limiter.reserve(
@@ -200,6 +207,7 @@ class SlotRow:
                 lead_s=0.0 if self._is_unlimited or count <= 1 else lead_s,
                 jobs=jobs,
                 late=late,
+                has_stalled=has_stalled,
                 is_probe=is_probe,
             )
             now_s = self._monotonic()

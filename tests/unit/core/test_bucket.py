@@ -14,6 +14,7 @@ from worker.core.bucket import (
     AHEAD_US_MAX,
     FRESH_WAIT_US,
     LOWERED_CLOSE_US,
+    STALL_TELLS_US,
     SUSPENDED_ASK_US,
     Bucket,
     Grant,
@@ -26,7 +27,7 @@ from worker.core.bucket import (
     suspend,
     worst_second,
 )
-from worker.core.pace import GUARD_NS_MIN, Pace, micro
+from worker.core.pace import CONFIRMED_WITHIN_US, GUARD_NS_MIN, Pace, micro
 
 SECOND_US = 1_000_000
 NOW_US = 10**15
@@ -232,6 +233,24 @@ def test_a_refusal_behind_a_full_second_is_jitter_and_raises_the_guard_once() ->
     assert now_us < bucket.closed_until_us <= now_us + 67_000
     again, reaction = refused(bucket, slots[-1], now_us)
     assert (reaction, again.pace) == (Reaction.NONE, bucket.pace)
+
+
+@pytest.mark.parametrize(
+    ("has_stalled", "told_before_us", "is_proven"),
+    [(False, 0, True), (True, STALL_TELLS_US - 1, False), (True, STALL_TELLS_US, True)],
+)
+def test_a_refusal_soon_after_something_stood_still_proves_no_jitter(
+    has_stalled: bool,  # noqa: FBT001 - of a table
+    told_before_us: int,
+    is_proven: bool,  # noqa: FBT001 - of a table
+) -> None:
+    bucket, slots, now_us = busy(15)
+    bucket, _ = refused(bucket, slots[-1], now_us)
+    bucket = replace(bucket, pace=replace(bucket.pace, raised_us=now_us - CONFIRMED_WITHIN_US), reacted_us=0)
+    told, _ = reserve(bucket, wish(has_stalled=has_stalled), now_us=now_us, limit_micro=micro(15))
+    again, reaction = refused(replace(told, rows=bucket.rows), slots[-1] + 1, now_us + told_before_us)
+    assert reaction is Reaction.GUARD_RAISED
+    assert (again.pace.proven_guard_ns == again.pace.guard_ns) is is_proven
 
 
 def test_a_refusal_behind_a_second_that_was_not_full_shows_a_lower_limit() -> None:

@@ -6,16 +6,18 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from tests.jobs import A_PICTURE, a_delivery, job_body
 from tests.unit.flow.stage import Stage
 from tests.virtual_time import run_virtual
-from worker.adapters.memory import MemoryBroker, MemoryServer
+from worker.adapters.memory import MemoryBroker, MemoryServer, MemorySuspects
 from worker.core.delivery import COMEBACKS_HEADER
 from worker.core.job import Job, Rejected, decode
 from worker.core.quarantine import CRASHES_MAX, SUSPECT_FROM, is_suspect
 from worker.flow.account import EXAMINED_FETCH_S_MAX
 from worker.flow.observations import JobRequeued, Suspected
-from worker.flow.quarantine import CALM_AFTER_S_MAX
+from worker.flow.quarantine import CALM_AFTER_S_MAX, Quarantine
 
 QUEUE = "mms.jobs.acme"
 
@@ -200,5 +202,29 @@ def test_a_suspect_that_went_back_while_it_waited_is_not_looked_at_here() -> Non
             await asyncio.sleep(30)
             assert stage.ends() == [("job-1", "mms.job.sent")]
             assert stage.held.total_bytes == 0
+
+    run_virtual(story())
+
+
+def test_a_look_that_fails_is_counted_and_one_that_is_stopped_is_not() -> None:
+    async def story() -> None:
+        suspects = MemorySuspects()
+        quarantine = Quarantine(suspects=suspects, is_ours=lambda _: True, wait_s_max=10)
+        delivery = a_delivery()
+
+        async def look(error: BaseException) -> int | None:
+            async with quarantine.turn(delivery) as deaths:
+                if deaths == 0:
+                    raise error
+            return deaths
+
+        with pytest.raises(asyncio.CancelledError):
+            await look(asyncio.CancelledError())
+        assert suspects.notes.total() == 0, "that the worker was stopped says nothing about the message"
+        with pytest.raises(MemoryError):
+            await look(MemoryError())
+        assert suspects.notes.total() == 1
+        assert await look(MemoryError()) == 1, "the turn was left, and the next one knows"
+        assert suspects.notes.total() == 0
 
     run_virtual(story())

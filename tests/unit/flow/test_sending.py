@@ -330,6 +330,27 @@ def test_a_worker_that_wakes_late_never_crowds_a_rolling_second() -> None:
     run_virtual(story())
 
 
+@pytest.mark.parametrize(("slow_s", "is_stall"), [(0.022, False), (0.1, True)])
+def test_a_call_that_takes_unusually_long_is_told_to_the_limiter(slow_s: float, is_stall: bool) -> None:  # noqa: FBT001 - of a table
+    """It explains a refusal as well as jitter does, and must not be taken for that."""
+
+    async def varying(call: SeenCall) -> Response:
+        await asyncio.sleep(slow_s if call.content.text == "slow" else 0.02 + 0.004 * ((call.at_s * 7) % 1))
+        return accept(call)
+
+    async def story() -> None:
+        async with Stage(answer=varying, limit_per_s=10) as stage:
+            for n in range(40):
+                stage.server.publish_job("acme", job_body(f"j{n}"))
+            stage.server.publish_job("acme", job_body("one", text="slow"))
+            for n in range(5):
+                stage.server.publish_job("acme", job_body(f"k{n}"))
+            await stage.until(lambda: len(stage.events()) == 46)
+            assert (stage.limiter.bucket_of("acme").stalled_us > 0) is is_stall
+
+    run_virtual(story())
+
+
 def test_nothing_is_called_while_nothing_can_be_told() -> None:
     async def story() -> None:
         async with Stage() as stage:

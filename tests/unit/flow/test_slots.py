@@ -19,9 +19,10 @@ FAST_S = GUARDED_S / 1000
 
 
 class SlowLimiter(MemoryLimiter):
-    """Answers after 10 ms, and counts the questions."""
+    """Answers after 10 ms, counts the questions, and those with which it is told that something stood still."""
 
     asked = 0
+    told_of_stalls = 0
 
     async def reserve(
         self,
@@ -31,11 +32,15 @@ class SlowLimiter(MemoryLimiter):
         lead_s: float = 0.0,
         jobs: int = 0,
         late: Late | None = None,
+        has_stalled: bool = False,
         is_probe: bool = False,
     ) -> Slots | LimiterAway:
         self.asked += 1
+        self.told_of_stalls += has_stalled
         await asyncio.sleep(0.01)
-        return await super().reserve(account, count, lead_s=lead_s, jobs=jobs, late=late, is_probe=is_probe)
+        return await super().reserve(
+            account, count, lead_s=lead_s, jobs=jobs, late=late, has_stalled=has_stalled, is_probe=is_probe
+        )
 
 
 def row_on(limiter: MemoryLimiter, suspended: list[str] | None = None) -> SlotRow:
@@ -157,6 +162,30 @@ def test_a_late_departure_moves_the_slots_that_follow() -> None:
         gaps_s = [late.at_s - early.at_s for early, late in pairwise(slots)]
         # All but what the guard makes good; one slot may have been reserved before.
         assert sum(gaps_s) == pytest.approx(3 * GUARDED_S / 10 + 0.05 - TOLERANCE_S_MIN, abs=0.001)
+
+    run_virtual(story())
+
+
+def test_what_stood_still_is_told_with_the_next_question_and_once() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        limiter = slow_limiter(10)
+        row = row_on(limiter)
+        row.left(await taken(row), 1)
+        for _ in range(3):
+            await taken(row)
+        assert limiter.told_of_stalls == 0
+        slot = await taken(row)
+        loop.stall(0.05)
+        row.left(slot, 1)  # a departure that was late
+        for _ in range(3):
+            await taken(row)
+        assert limiter.told_of_stalls == 1
+        row.stalled()  # an answer that was
+        for _ in range(3):
+            await taken(row)
+        assert limiter.told_of_stalls == 2
 
     run_virtual(story())
 
