@@ -63,7 +63,8 @@ async def test_sigterm_under_full_load_leaves_no_job_half_told(system: System, u
 async def test_sigterm_waits_for_a_stuck_call_as_long_as_a_call_may_take(system: System, upstream: Connect) -> None:
     worker = system.start_worker(MMS_DRAIN_S_MAX="8", **SOON)
     outside = await upstream()
-    await outside.publish(*jobs(10), job_body("stuck", text="[[fault:never]]"))
+    # Oldest first: once the others have ended, the stuck one's call is under way.
+    await outside.publish(job_body("stuck", text="[[fault:never]]"), *jobs(10))
     await outside.until_events(10)
     worker.signal(TERM)
     assert await ended(worker, 8) == 0, worker.log()
