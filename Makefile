@@ -9,15 +9,21 @@ SECONDS ?= 300
 SEED ?=
 CHAOS_ARGS ?=
 PYTEST_ARGS ?=
+DASHBOARDS_ARGS ?=
+UP_ARGS ?=
+DOWN_ARGS ?=
 SEEDS ?= 10000
 RUN := .venv/bin/python
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help environment setup demo chaos kills outage bench-pace bench-limit bench-speed bench-receive test simulate check fmt lock clean
+SECURITY_TOOLS = $(PYTHON) -m venv "$$tools"; \
+  "$$tools/bin/pip" install -qq --disable-pip-version-check --require-hashes -r deploy/security/tools.lock
+.PHONY: help environment setup demo chaos kills outage bench-pace bench-limit bench-speed bench-receive test simulate check fmt lock clean \
+	generate dashboards-check image audit sbom up down
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 environment: ## .venv with the locked requirements
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -45,6 +51,21 @@ test: setup ## all tests, with servers of their own (PYTEST_ARGS="-k limiter")
 simulate: environment ## ten thousand seeded runs of the flow with faults, in virtual time (SEEDS=1000)
 	@$(RUN) -m tests.simulation --seeds $(SEEDS)
 
+generate: environment ## write the files that are made from others: dashboards, rules for Kubernetes and the like
+	@$(RUN) -m deploy.generate
+
+dashboards-check: setup ## a run with faults under a real Prometheus: every panel has to show something (DASHBOARDS_ARGS="--pictures FOLDER")
+	@$(RUN) -m loadtest.dashboards $(DASHBOARDS_ARGS)
+
+up: setup ## the whole system in the background, with a simulator of the API (UP_ARGS="--native" without Docker)
+	@$(RUN) -m deploy.up up $(UP_ARGS)
+
+down: environment ## end what `make up` has started (DOWN_ARGS="--forget" removes its data and secrets as well)
+	@$(RUN) -m deploy.up down $(DOWN_ARGS)
+
+image: ## the worker's image, mms-worker:local (needs a Docker engine)
+	docker build --file deploy/Dockerfile --target worker --tag mms-worker:local .
+
 check: environment ## lint, format and types
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
@@ -59,7 +80,22 @@ lock: ## resolve requirements.lock again from pyproject.toml
 	$(PYTHON) -m venv "$$tools"; "$$tools/bin/pip" install -qq --disable-pip-version-check uv; \
 	index=$$("$$tools/bin/pip" config get global.index-url 2>/dev/null || true); \
 	$${index:+env UV_DEFAULT_INDEX="$$index"} "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 \
-	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock
+	  --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-header pyproject.toml -o requirements.lock; \
+	$${index:+env UV_DEFAULT_INDEX="$$index"} "$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header deploy/security/tools.in -o deploy/security/tools.lock
+
+audit: ## known weaknesses of everything that is locked (asks PyPI; fails when it cannot tell)
+	@tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; $(SECURITY_TOOLS); \
+	"$$tools/bin/pip-audit" --strict --disable-pip --require-hashes -r requirements.lock -r deploy/security/tools.lock
+
+sbom: ## what a worker is made of, as CycloneDX: dist/sbom.cdx.json
+	@tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; $(SECURITY_TOOLS); mkdir -p dist; \
+	$(PYTHON) -m venv --without-pip "$$tools/worker"; \
+	"$$tools/bin/pip" --python "$$tools/worker/bin/python" install -qq --disable-pip-version-check \
+	  --require-hashes -r deploy/image/worker.lock; \
+	"$$tools/bin/cyclonedx-py" environment --pyproject pyproject.toml --output-reproducible --of JSON \
+	  -o dist/sbom.cdx.json "$$tools/worker/bin/python"; \
+	echo "dist/sbom.cdx.json: $$($(PYTHON) -c 'import json; print(len(json.load(open("dist/sbom.cdx.json"))["components"]))') parts"
 
 clean: ## remove .venv, .venv-rivals and caches
 	rm -rf .venv .venv-rivals .mypy_cache .ruff_cache .pytest_cache .hypothesis

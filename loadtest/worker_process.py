@@ -27,15 +27,23 @@ PROJECT = Path(__file__).resolve().parents[1]
 class WorkerProcess:
     """`python -m worker run`, from the start of the `with` block to its end. Its log goes to a file in `folder`.
 
-    `command` is what it runs instead: "receive".
+    `command` is what it runs instead: "receive". `admin_port`: any free one by default.
     """
 
-    def __init__(self, name: str, *, folder: Path, settings: Mapping[str, str], command: str = "run") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        folder: Path,
+        settings: Mapping[str, str],
+        command: str = "run",
+        admin_port: int | None = None,
+    ) -> None:
         self.name = name
         self._command = command
         self._log = folder / f"{name.replace(' ', '-')}.log"
         self._settings = settings
-        self._admin_port = free_port()
+        self._admin_port = free_port() if admin_port is None else admin_port
         self._process: subprocess.Popen[bytes] | None = None
         self.alive_at_us = 0
         """When it was last seen alive (wall clock)."""

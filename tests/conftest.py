@@ -1,7 +1,8 @@
 """Servers for tests: private, started when the first test asks, shared by the session.
 
 A test gets a vhost (`amqp_url`) and a database (`redis_url`) of its own on them. A test that kills, pauses or
-reconfigures a server takes one of its own: `own_rabbitmq`, `own_redis`.
+reconfigures a server takes one of its own: `own_rabbitmq`, `own_redis`. With MMS_TEST_DEPLOYED=1 they are as the
+deployment has them (`tests/deployed.py`).
 """
 
 import itertools
@@ -12,13 +13,13 @@ from typing import TypeVar
 import pytest
 
 from deploy.local import RabbitMQ, Redis, ServersMissingError
-from deploy.local.private_server import PrivateServer
 from deploy.local.redis_server import DATABASES
+from tests.deployed import make_rabbitmq, make_redis, refused_by_broker, refused_by_redis
 
-Server = TypeVar("Server", bound=PrivateServer)
+Made = TypeVar("Made")
 
 
-def _make_or_skip(make: Callable[[], Server]) -> Server:
+def make_or_skip(make: Callable[[], Made]) -> Made:
     """In continuous integration a missing server is a failure: a skipped test would look like a passed one."""
     try:
         return make()
@@ -31,15 +32,17 @@ def _make_or_skip(make: Callable[[], Server]) -> Server:
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQ]:
     """The session's RabbitMQ, with the management interface."""
-    with _make_or_skip(lambda: RabbitMQ(management=True)) as server:
+    with make_or_skip(lambda: make_rabbitmq(management=True)) as server:
         yield server
+        assert refused_by_broker(server) == []
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[Redis]:
     """The session's Redis, which keeps nothing on disk."""
-    with _make_or_skip(Redis) as server:
+    with make_or_skip(make_redis) as server:
         yield server
+        assert refused_by_redis(server) == []
 
 
 @pytest.fixture(scope="session")
@@ -67,12 +70,12 @@ def redis_url(redis_server: Redis, numbers: Iterator[int]) -> str:
 @pytest.fixture
 def own_rabbitmq() -> Iterator[RabbitMQ]:
     """A running RabbitMQ for this test alone (some 4 s to start), without the management interface."""
-    with _make_or_skip(RabbitMQ) as server:
+    with make_or_skip(make_rabbitmq) as server:
         yield server
 
 
 @pytest.fixture
 def own_redis() -> Iterator[Redis]:
     """A running Redis for this test alone, with append-only persistence."""
-    with _make_or_skip(lambda: Redis(append_only=True)) as server:
+    with make_or_skip(lambda: make_redis(append_only=True)) as server:
         yield server

@@ -11,7 +11,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 from redis.asyncio import Redis
@@ -23,16 +23,19 @@ from worker.adapters.logs import LogObserver
 from worker.adapters.media import MediaFetcher
 from worker.adapters.prometheus import Metrics
 from worker.adapters.rabbitmq import RabbitBroker
+from worker.adapters.redis_backlog import RedisBacklogStore
 from worker.adapters.redis_journal import RedisJournal
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.adapters.redis_presence import Presence
 from worker.adapters.redis_sendings import RedisSendings
 from worker.adapters.redis_suspects import RedisSuspects
+from worker.adapters.tls import trusting
 from worker.core.accounts import Account
 from worker.core.job import decode
 from worker.core.steps import Failpoint, Passed, Poison, unwatched
-from worker.core.topology import topology
+from worker.core.topology import for_sending
 from worker.flow.account import AccountSender, SendLimits
+from worker.flow.backlog_watch import BacklogWatch
 from worker.flow.doubt_watch import DoubtWatch
 from worker.flow.drain import DrainLimits
 from worker.flow.held import HeldBytes
@@ -45,6 +48,7 @@ from worker.flow.remembrance import Remembrance
 from worker.flow.roster import Roster
 from worker.flow.runner import Stop, run
 from worker.flow.tasks import Tasks, before
+from worker.logins import Logins
 from worker.parts import (
     accounts_of,
     broker_address,
@@ -53,9 +57,9 @@ from worker.parts import (
     build_groups,
     build_journal,
     build_sendings,
+    logins_of,
     open_redis,
     process_name,
-    trusting,
     worker_version,
 )
 from worker.settings import Settings, SettingsProblems, changed_settings, load
@@ -64,18 +68,15 @@ from worker.settings import Settings, SettingsProblems, changed_settings, load
 #: then has limits of its own, of a few seconds each, whatever does not answer.
 TELL_S_MAX = 5.0
 LOOP_LAG_LOOK_S = 0.5
+OLDEST_LOOK_S = 5.0
 #: New objects between two collections: a job makes some hundred, nearly all of which die without the collector.
 GC_THRESHOLD = 20_000
 
 
 async def run_worker(settings: Settings) -> int:
     """Run the sending worker until it is told to stop; returns the exit code. Raises ``CannotStart``."""
-    stop = Stop()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.signal)
-    reload_asked = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+    stop, reload_asked = Stop(), asyncio.Event()
+    hear_signals(stop, reload_asked)
     accounts = accounts_of(settings, settings.accounts)
     limit_per_s = {account.name: account.limit_per_s for account in accounts}
     metrics = Metrics(
@@ -87,15 +88,19 @@ async def run_worker(settings: Settings) -> int:
     passed, read = set_failpoint(settings.failpoint)
 
     async with AsyncExitStack() as stack:
-        redis = await open_redis(settings, stack)
+        logins = logins_of(settings)
+        redis = await open_redis(settings, stack, logins)
         limiter = RedisLimiter(redis=redis, limit_per_s=limit_per_s, monotonic=time.monotonic)
         limiter_watch = LimiterWatch(
             away_because=limiter.away_because, observe=observer_of(metrics, logs.observe), monotonic=time.monotonic
         )
-        observe = observer_of(metrics, logs.observe, limiter_watch.note)
+        # Who is made later, and watches all the same.
+        also: list[Observer] = []
+        observe = observer_of(metrics, logs.observe, limiter_watch.note, later=also)
+        address = broker_address(settings, logins)
         broker = RabbitBroker(
-            address=broker_address(settings),
-            topology=topology(account.name for account in accounts),
+            address=address,
+            topology=for_sending(account.name for account in accounts),
             prefetch=settings.prefetch,
             publish_timeout_s=settings.publish_timeout_s,
             observe=observe,
@@ -166,7 +171,7 @@ async def run_worker(settings: Settings) -> int:
             roster=roster,
             accounts=accounts,
             # In a thread: with many accounts many files are read, and calls must not miss their slots for it.
-            load=lambda: asyncio.to_thread(lambda: wanted(settings, load(os.environ))),
+            load=lambda: asyncio.to_thread(lambda: wanted(settings, load(os.environ), logins)),
             asked=reload_asked,
             observe=observe,
         )
@@ -184,21 +189,22 @@ async def run_worker(settings: Settings) -> int:
             return 0
         background = Tasks(stop.fail)
         stack.push_async_callback(background.cancel)
-        presence = Presence(
-            redis=redis,
-            name=process_name(),
-            waiting=lambda: {sender.account: sender.waiting_by_lane for sender in roster.senders},
-        )
+        presence, backlog_watch = presence_and_backlog(redis, broker, roster, observe=observer_of(metrics))
+        also.extend((presence.note, backlog_watch.note))
         stack.push_async_callback(presence.leave)
-        keeper = build_doubt_keeper(settings, redis, journal=journal, roster=roster, process=process, observe=observe)
+        keeper = build_doubt_keeper(
+            settings, redis, address=address, journal=journal, roster=roster, process=process, observe=observe
+        )
         doubt_watch = DoubtWatch(
             journal=journal, accounts=lambda: [account.name for account in roster.accounts], observe=observe
         )
         for watching in (
             watch_loop_lag(metrics),
+            watch_oldest_in_hand(metrics, broker),
             limiter.listen(),
             limiter_watch.keep_looking(),
             presence.keep_telling(),
+            backlog_watch.keep_looking(),
             doubt_watch.keep_looking(),
             keeper.keep(),
         ):
@@ -238,6 +244,32 @@ async def open_memory(
     return journal, build_sendings(settings, groups)
 
 
+def hear_signals(stop: Stop, reload_asked: asyncio.Event) -> None:
+    """SIGTERM and SIGINT stop, SIGHUP reloads."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.signal)
+    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+
+
+def presence_and_backlog(
+    redis: Redis, broker: RabbitBroker, roster: Roster, *, observe: Observer
+) -> tuple[Presence, BacklogWatch]:
+    """Who tells other workers what waits here, and who tells whoever watches what waits in all of them."""
+
+    def waiting() -> dict[str, tuple[int, int]]:
+        return {sender.account: sender.waiting_by_lane for sender in roster.senders}
+
+    return Presence(redis=redis, name=process_name(), waiting=waiting), BacklogWatch(
+        queues=broker,
+        store=RedisBacklogStore(redis),
+        accounts=lambda: roster.accounts,
+        waiting=waiting,
+        observe=observe,
+        wall_clock=utc_now,
+    )
+
+
 def set_failpoint(failpoint: Failpoint | Poison | None) -> tuple[Passed, Read]:
     """Who is told of the steps, and who reads messages: in tests, somebody who ends the process there."""
     match failpoint:
@@ -249,8 +281,8 @@ def set_failpoint(failpoint: Failpoint | Poison | None) -> tuple[Passed, Read]:
             return unwatched, decode
 
 
-def observer_of(metrics: Metrics, *others: Observer) -> Observer:
-    """One observer of all.
+def observer_of(metrics: Metrics, *others: Observer, later: Sequence[Observer] = ()) -> Observer:
+    """One observer of all; ``later`` may grow.
 
     Whoever watches must not be able to stop what is watched: a log that nobody reads any more raises, and that
     counts as a surprise.
@@ -258,7 +290,7 @@ def observer_of(metrics: Metrics, *others: Observer) -> Observer:
 
     def observe(seen: Observation) -> None:
         metrics.observe(seen)
-        for observer in others:
+        for observer in (*others, *later):
             try:
                 observer(seen)
             except Exception as error:  # noqa: BLE001 - see above
@@ -267,11 +299,19 @@ def observer_of(metrics: Metrics, *others: Observer) -> Observer:
     return observe
 
 
-def wanted(running: Settings, loaded: Settings | SettingsProblems) -> Wanted | Unusable:
-    """What is wanted of a worker that runs with ``running``, by what was ``loaded`` now."""
+def wanted(running: Settings, loaded: Settings | SettingsProblems, logins: Logins) -> Wanted | Unusable:
+    """What is wanted of a worker that runs with ``running``, by what was ``loaded`` now.
+
+    Logins at the broker and at Redis that have changed count from the next connection on.
+    """
     if isinstance(loaded, SettingsProblems):
         return Unusable(loaded.problems)
-    return Wanted(accounts_of(running, loaded.accounts), at_next_start=changed_settings(running, loaded))
+    urls = {"MMS_AMQP_URL": loaded.amqp_url, "MMS_REDIS_URL": loaded.redis_url}
+    in_force = logins.renew({name: url.get_secret_value() for name, url in urls.items()})
+    changed = changed_settings(running, loaded)
+    return Wanted(
+        accounts_of(running, loaded.accounts), at_next_start=tuple(name for name in changed if name not in in_force)
+    )
 
 
 def not_ready_because(broker: RabbitBroker, limiter_watch: LimiterWatch, stop: Stop) -> str | None:
@@ -303,3 +343,10 @@ async def watch_loop_lag(metrics: Metrics) -> None:
         asked_at_s = time.monotonic()
         await asyncio.sleep(LOOP_LAG_LOOK_S)
         metrics.event_loop_lag.set(max(0.0, time.monotonic() - asked_at_s - LOOP_LAG_LOOK_S))
+
+
+async def watch_oldest_in_hand(metrics: Metrics, broker: RabbitBroker) -> None:
+    """Tell for how long the oldest delivery has been in hand."""
+    while True:
+        metrics.oldest_unacked.set(broker.oldest_in_hand_s)
+        await asyncio.sleep(OLDEST_LOOK_S)

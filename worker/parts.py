@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from redis.asyncio import Redis
 
 from worker.adapters.http_transport import TransportLimits
 from worker.adapters.http_watched_body import WatchedBody
 from worker.adapters.mms_http import MmsHttpApi
-from worker.adapters.rabbitmq_connection import BrokerAddress
+from worker.adapters.rabbitmq_connection import AMQP_TLS_PARAMETERS, BrokerAddress
 from worker.adapters.rabbitmq_walk import open_walk
-from worker.adapters.redis_connection import redis_client, require_redis
+from worker.adapters.redis_connection import REDIS_TLS_PARAMETERS, redis_client, require_redis
 from worker.adapters.redis_groups import RedisGroups
 from worker.adapters.redis_journal import RedisJournal
 from worker.adapters.redis_reply_book import RedisReplyBook
 from worker.adapters.redis_sendings import RedisSendings
 from worker.adapters.redis_turn import RedisTurn
+from worker.adapters.tls import tls_at, trusting
 from worker.core.accounts import Account, Credentials
 from worker.core.doubt_rules import Deadline, DoubtRule
 from worker.core.journal import JOURNAL_SLACK_S
@@ -35,8 +35,10 @@ from worker.core.topology import IN_DOUBT_QUEUE
 from worker.flow.doubts import DoubtKeeper
 from worker.flow.observations import Observer
 from worker.flow.pipeline import utc_now
+from worker.flow.ports import CannotStart
 from worker.flow.roster import Roster
-from worker.settings import AccountSettings, Settings
+from worker.logins import Logins
+from worker.settings import AccountSettings, BrokerSettings, Settings
 
 #: Connections opened before the first slot: enough for the calls of a second at the usual answer time.
 CONNECTIONS_AHEAD_MAX = 16
@@ -105,13 +107,20 @@ def _call_s_max(settings: Settings) -> float:
 
 
 def build_doubt_keeper(
-    settings: Settings, redis: Redis, *, journal: RedisJournal, roster: Roster, process: str, observe: Observer
+    settings: Settings,
+    redis: Redis,
+    *,
+    address: BrokerAddress,
+    journal: RedisJournal,
+    roster: Roster,
+    process: str,
+    observe: Observer,
 ) -> DoubtKeeper:
     """The keeper of the jobs in doubt of the accounts in ``roster``; ``process``: its name among all that ever were."""
     which = _doubts_turn(settings)
     return DoubtKeeper(
         open_walk=lambda: open_walk(
-            broker_address(settings), IN_DOUBT_QUEUE, walk_s_max=DOUBTS_WALK_S_MAX, is_order_kept_when_cancelled=False
+            address, IN_DOUBT_QUEUE, walk_s_max=DOUBTS_WALK_S_MAX, is_order_kept_when_cancelled=False
         ),
         journal=journal,
         turn=RedisTurn(redis=redis, name=which, holder=process),
@@ -159,23 +168,51 @@ def process_name() -> str:
     return f"{socket.gethostname()} {os.getpid()}"
 
 
-def broker_address(settings: Settings) -> BrokerAddress:
-    """Where the broker is, and how this process is named there."""
+def logins_of(settings: Settings) -> Logins:
+    """The logins to begin with."""
+    return Logins(settings.amqp_url.get_secret_value(), settings.redis_url.get_secret_value())
+
+
+def broker_address(settings: BrokerSettings, logins: Logins | None = None, *, name: str | None = None) -> BrokerAddress:
+    """Where the broker is, and how this process is named there. ``CannotStart`` says why there can be no TLS.
+
+    With ``logins`` each connection has the login that they hold then.
+    """
+    url = settings.amqp_url.get_secret_value()
     return BrokerAddress(
-        url=settings.amqp_url.get_secret_value(),
-        name=f"mms-worker {process_name()}",
+        url=url,
+        name=name or f"mms-worker {process_name()}",
         timeout_s=settings.publish_timeout_s,
+        tls=_tls("MMS_AMQP_URL", lambda: tls_at(url, AMQP_TLS_PARAMETERS, settings.amqp_ca_file)),
+        url_now=None if logins is None else lambda: logins.amqp_url,
     )
 
 
-async def open_redis(settings: Settings, stack: AsyncExitStack) -> Redis:
+def build_redis(settings: Settings, logins: Logins | None = None) -> Redis:
+    """The client of Redis, not connected yet. ``logins`` and ``CannotStart`` as above."""
+    url = settings.redis_url.get_secret_value()
+    return redis_client(
+        url,
+        timeout_s=settings.redis_timeout_s,
+        tls=_tls("MMS_REDIS_URL", lambda: tls_at(url, REDIS_TLS_PARAMETERS, settings.redis_ca_file)),
+        login=None if logins is None else logins.redis,
+    )
+
+
+async def open_redis(settings: Settings, stack: AsyncExitStack, logins: Logins | None = None) -> Redis:
     """Connect to Redis; ``CannotStart`` says in a sentence why not. ``stack`` closes it."""
-    redis = redis_client(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
+    redis = build_redis(settings, logins)
     stack.push_async_callback(redis.aclose)
     await require_redis(redis)
     return redis
 
 
-def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """TLS as a client, always verified: against ``ca_file``, or the system's certificates."""
-    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+def _tls(setting: str, make: Callable[[], ssl.SSLContext | None]) -> ssl.SSLContext | None:
+    """What ``make`` makes of an address. The file of a setting of its own was looked at with the settings."""
+    try:
+        return make()
+    except OSError as error:
+        why = "no readable certificate or key" if isinstance(error, ssl.SSLError) else error.strerror
+        raise CannotStart(
+            f"A file that is named behind the '?' of {setting} cannot be used ({why}): name PEM files there."
+        ) from error

@@ -29,7 +29,7 @@ from worker.adapters.redis_turn import RedisTurn
 from worker.app import observer_of, wanted, watch_loop_lag
 from worker.core.accounts import Account
 from worker.core.steps import Failpoint, ReplyPassed, unwatched
-from worker.core.topology import topology
+from worker.core.topology import for_receiving
 from worker.flow.balances import BalanceWatch
 from worker.flow.callbacks import Callbacks
 from worker.flow.doubt_reports import DoubtReports
@@ -45,6 +45,7 @@ from worker.flow.report_waits import ReportWaits
 from worker.flow.reports import ReportIntake
 from worker.flow.runner import Stop
 from worker.flow.tasks import Tasks, before
+from worker.logins import Logins
 from worker.parts import (
     accounts_of,
     broker_address,
@@ -54,6 +55,7 @@ from worker.parts import (
     build_reply_book,
     build_sendings,
     build_sweep,
+    logins_of,
     open_redis,
     report_wait_s_max,
     worker_version,
@@ -74,13 +76,14 @@ async def run_receiver(settings: ReceiverSettings) -> int:
     logs = LogObserver()
 
     async with AsyncExitStack() as stack:
-        redis = await open_redis(settings, stack)
+        logins = logins_of(settings)
+        redis = await open_redis(settings, stack, logins)
         limiter = RedisLimiter(redis=redis, limit_per_s=limit_per_s, monotonic=time.monotonic)
         limiter_watch = LimiterWatch(
             away_because=limiter.away_because, observe=observer_of(metrics, logs.observe), monotonic=time.monotonic
         )
         observe = observer_of(metrics, logs.observe, limiter_watch.note)
-        broker = _Broker.of(settings, observe=observe, on_failure=stop.fail)
+        broker = _Broker.of(settings, logins, observe=observe, on_failure=stop.fail)
         process = secrets.token_hex(6)
         intakes = await _intakes(
             settings, redis, stack, publisher=broker.publisher, process=process, observe=observe, on_failure=stop.fail
@@ -124,7 +127,7 @@ async def run_receiver(settings: ReceiverSettings) -> int:
         reloads = Reloads(
             roster=inquiries,
             accounts=accounts,
-            load=lambda: _reloaded(settings, server, tls),
+            load=lambda: _reloaded(settings, server, tls, logins),
             asked=reload_asked,
             observe=observe,
         )
@@ -171,19 +174,25 @@ class _Broker:
 
     @classmethod
     def of(
-        cls, settings: ReceiverSettings, *, observe: Observer, on_failure: Callable[[BaseException], None]
+        cls,
+        settings: ReceiverSettings,
+        logins: Logins,
+        *,
+        observe: Observer,
+        on_failure: Callable[[BaseException], None],
     ) -> _Broker:
-        shared = topology(()).shared
+        address = broker_address(settings, logins)
+        needed = for_receiving()
         return cls(
             EventPublisher(
-                address=broker_address(settings),
-                topology=shared,
+                address=address,
+                topology=needed,
                 publish_timeout_s=settings.publish_timeout_s,
                 observe=observe,
                 monotonic=time.monotonic,
                 on_failure=on_failure,
             ),
-            RabbitWaiting(address=broker_address(settings), topology=shared, observe=observe, on_failure=on_failure),
+            RabbitWaiting(address=address, topology=needed, observe=observe, on_failure=on_failure),
         )
 
     async def start(self) -> None:
@@ -304,7 +313,9 @@ def _tls(settings: ReceiverSettings) -> ssl.SSLContext | None:
     return context
 
 
-async def _reloaded(running: ReceiverSettings, server: CallbackServer, tls: ssl.SSLContext | None) -> Wanted | Unusable:
+async def _reloaded(
+    running: ReceiverSettings, server: CallbackServer, tls: ssl.SSLContext | None, logins: Logins
+) -> Wanted | Unusable:
     """What is wanted now. Tokens, and a certificate that was renewed, count from here on."""
     loaded = await asyncio.to_thread(load_receiver, os.environ)
     if not isinstance(loaded, SettingsProblems):
@@ -312,4 +323,4 @@ async def _reloaded(running: ReceiverSettings, server: CallbackServer, tls: ssl.
             # The settings have found that they fit each other, and new connections are shown it.
             tls.load_cert_chain(running.receive_cert_file, running.receive_key_file)
         server.admit(_tokens(loaded))
-    return wanted(running, loaded)
+    return wanted(running, loaded, logins)

@@ -5,7 +5,8 @@ with RabbitMQ() as broker, Redis() as store:
 """
 
 from deploy.local.failure import ServerError, ServersMissingError
+from deploy.local.prometheus_server import Prometheus
 from deploy.local.rabbitmq_server import RabbitMQ
 from deploy.local.redis_server import Redis
 
-__all__ = ["RabbitMQ", "Redis", "ServerError", "ServersMissingError"]
+__all__ = ["Prometheus", "RabbitMQ", "Redis", "ServerError", "ServersMissingError"]

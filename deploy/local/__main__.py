@@ -1,7 +1,7 @@
 """`python -m deploy.local COMMAND`; the standard library is enough.
 
 environment   makes .venv with the locked requirements (a no-op when up to date)
-setup         makes sure that RabbitMQ and Redis can be started here; installs them where it may
+setup         makes sure that RabbitMQ, Redis and Prometheus can be started here; installs them where it may
 run           starts both on free ports, prints their addresses, and serves until Ctrl-C or SIGTERM
 """
 
@@ -14,14 +14,15 @@ from typing import NoReturn
 
 from deploy.local.apt import apt_install, can_install
 from deploy.local.environment import ensure_environment
-from deploy.local.failure import ServerError
-from deploy.local.located import Compose, Missing, Native, locate
+from deploy.local.failure import ServerError, ServersMissingError
+from deploy.local.located import Compose, Missing, Native, locate, prometheus_binary
 from deploy.local.rabbitmq_server import RabbitMQ
 from deploy.local.redis_server import Redis
 
 UNITS = {
     "rabbitmq-server": ("rabbitmq-server.service", "epmd.socket", "epmd.service"),
     "redis-server": ("redis-server.service",),
+    "prometheus": ("prometheus.service",),
 }
 
 
@@ -43,6 +44,27 @@ def ensure_servers() -> None:
             raise ServerError(found.advice)
 
 
+def ensure_prometheus() -> None:
+    """The demo does without it, so where it cannot be had that is said, and no more."""
+    try:
+        prometheus_binary()
+    except ServersMissingError:
+        try:
+            if not can_install():
+                raise
+            print("Installing prometheus with apt; no service will be started ...", flush=True)
+            apt_install(["prometheus"], UNITS["prometheus"])
+        except ServerError as error:
+            print(f"Note: {error}", flush=True)
+            return
+    print("Prometheus: installed; a private one is started when needed.", flush=True)
+
+
+def ensure_all() -> None:
+    ensure_servers()
+    ensure_prometheus()
+
+
 def run() -> None:
     done = threading.Event()
     with RabbitMQ() as broker, Redis(append_only=True) as store:
@@ -59,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = {"environment": ensure_environment, "setup": ensure_servers, "run": run}
+    commands = {"environment": ensure_environment, "setup": ensure_all, "run": run}
     parser.add_argument("command", choices=commands)
     arguments = parser.parse_args()
     # Ctrl-C too: a shell starts background jobs with it ignored, and then Python leaves it so.

@@ -1,13 +1,18 @@
 """Is a server really there? A login over AMQP 0-9-1 and a PING over RESP, with the standard library only.
 
 Each function connects anew, takes at most `wait_s` for every read, and answers False for everything short of
-the whole handshake: refused, silent, another program, a wrong password, still loading.
+the whole handshake: refused, silent, another program, a wrong password, still loading. `over_tls`: the server speaks
+nothing else.
 """
 
+import contextlib
 import socket
 import struct
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from deploy.local.ports import LOOPBACK
+from deploy.local.server_tls import unverified
 
 FRAME_BYTES_MAX = 1_048_576
 LINE_BYTES_MAX = 65_536
@@ -25,9 +30,9 @@ class _UnexpectedError(Exception):
     """The other side did not say what a ready server says."""
 
 
-def amqp_login_works(port: int, user: str, password: str, vhost: str, *, wait_s: float) -> bool:
+def amqp_login_works(port: int, user: str, password: str, vhost: str, *, wait_s: float, over_tls: bool = False) -> bool:
     try:
-        with socket.create_connection((LOOPBACK, port), wait_s) as peer:
+        with _connected(port, wait_s, over_tls=over_tls) as peer:
             peer.sendall(b"AMQP\x00\x00\x09\x01")
             _receive_method(peer, START)
             # Client properties (none), mechanism, response, locale.
@@ -45,10 +50,15 @@ def amqp_login_works(port: int, user: str, password: str, vhost: str, *, wait_s:
         return False
 
 
-def redis_process_id(port: int, *, wait_s: float) -> int | None:
-    """The process id of the Redis server that answers PING on this port; None when none is ready."""
+def redis_process_id(port: int, *, wait_s: float, login: str = "", over_tls: bool = False) -> int | None:
+    """The process id of the Redis server that answers PING on this port; None when none is ready.
+
+    `login`: user and password with a space between; "" where none is asked for.
+    """
     try:
-        with socket.create_connection((LOOPBACK, port), wait_s) as peer, peer.makefile("rb") as lines:
+        with _connected(port, wait_s, over_tls=over_tls) as peer, peer.makefile("rb") as lines:
+            if not _is_let_in(peer, lines, login):
+                return None
             peer.sendall(b"PING\r\nINFO server\r\n")
             if lines.readline(LINE_BYTES_MAX) != b"+PONG\r\n":
                 return None
@@ -59,13 +69,32 @@ def redis_process_id(port: int, *, wait_s: float) -> int | None:
         return None
 
 
-def redis_flush(port: int, database: int, *, wait_s: float) -> None:
+def redis_flush(port: int, database: int, *, wait_s: float, login: str = "", over_tls: bool = False) -> None:
     """Empty one database. Raises OSError when the server does not do it."""
-    with socket.create_connection((LOOPBACK, port), wait_s) as peer, peer.makefile("rb") as lines:
+    with _connected(port, wait_s, over_tls=over_tls) as peer, peer.makefile("rb") as lines:
+        if not _is_let_in(peer, lines, login):
+            raise OSError("Redis refused the login.")
         peer.sendall(f"SELECT {database}\r\nFLUSHDB\r\n".encode())
         for _ in range(2):
             if (line := lines.readline(LINE_BYTES_MAX)) != b"+OK\r\n":
                 raise OSError(f"Redis did not empty database {database}: {line!r}.")
+
+
+@contextlib.contextmanager
+def _connected(port: int, wait_s: float, *, over_tls: bool) -> Iterator[socket.socket]:
+    with socket.create_connection((LOOPBACK, port), wait_s) as peer:
+        if not over_tls:
+            yield peer
+            return
+        with unverified().wrap_socket(peer, server_hostname=LOOPBACK) as wrapped:
+            yield wrapped
+
+
+def _is_let_in(peer: socket.socket, lines: BinaryIO, login: str) -> bool:
+    if not login:
+        return True
+    peer.sendall(f"AUTH {login}\r\n".encode())
+    return lines.readline(LINE_BYTES_MAX) == b"+OK\r\n"
 
 
 def _short(value: bytes) -> bytes:

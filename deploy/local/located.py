@@ -66,6 +66,17 @@ def installed() -> Native | Missing:
     return Missing(packages=tuple(package for package, found in missing if not found))
 
 
+def prometheus_binary() -> Path:
+    """Raises ServersMissingError, which says what to install. The demo and the product do without it."""
+    found = shutil.which("prometheus", path=search_path())
+    if found is None:
+        raise ServersMissingError(
+            "There is no prometheus here, which tests of rules and dashboards need: install it (on Debian or Ubuntu "
+            "`make setup` does it as root or with sudo)."
+        )
+    return Path(found)
+
+
 def docker_answers() -> bool:
     """A Docker engine that runs, with compose."""
     if not shutil.which("docker"):

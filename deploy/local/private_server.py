@@ -1,13 +1,14 @@
-"""The life of a private server, the same for RabbitMQ and Redis, for processes and for containers.
+"""The life of a private server, the same for all of them, for processes and for containers.
 
     new -> start -> running -> stop / kill -> start or restart (same port, same data) ... -> close
 
-`close`, or leaving the `with` block, ends it at once and removes its data. All methods block, and may be
-called from any thread; the longest wait is `READY_S_MAX`.
+`close`, or leaving the `with` block, ends it at once and removes its data, unless they have a folder to stay in.
+All methods block, and may be called from any thread; the longest wait is `READY_S_MAX`.
 """
 
 import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar, Self
 
 from deploy.local.failure import ServerError
@@ -33,11 +34,15 @@ class PrivateServer(ABC):
     service: ClassVar[str]
     title: ClassVar[str]
 
-    def __init__(self) -> None:
+    def __init__(self, *, folder: Path | None = None) -> None:
+        """`folder`: where its data live and stay, for servers that run as processes; None: with it they go."""
+        self._has_ports = False
+        self._runner = self._make_runner(folder)
+
+    def _make_runner(self, folder: Path | None) -> Runner:
         self._located = locate_or_raise()
         native = isinstance(self._located, Native)
-        self._has_ports = False
-        self._runner: Runner = NativeRunner(self.service) if native else ComposeRunner(self.service)
+        return NativeRunner(self.service, folder) if native else ComposeRunner(self.service)
 
     @abstractmethod
     def _choose_ports(self) -> None: ...
@@ -63,6 +68,10 @@ class PrivateServer(ABC):
 
     def is_running(self) -> bool:
         return self._runner.is_running()
+
+    def log(self) -> str:
+        """What it has said since it was started, the end of it when that is a lot."""
+        return self._runner.log()
 
     def start(self) -> None:
         """Returns when a real login or PING has succeeded; raises ServerError with the end of the log.

@@ -2,9 +2,12 @@
 
 import base64
 import http.client
+import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from deploy.local.failure import ServerError
@@ -14,6 +17,7 @@ from deploy.local.located import Native, search_path
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.private_server import HANDSHAKE_S_MAX, PrivateServer
 from deploy.local.runners import ComposeRunner, Plan, run_once
+from deploy.local.server_tls import ServerTls
 
 USER = "mms"
 MANAGEMENT_S_MAX = 10.0
@@ -28,21 +32,36 @@ folders, and before Erlang 26 each module is looked for in all of them: with the
 
 
 class RabbitMQ(PrivateServer):
-    """One node, its user an administrator of vhost `/`.
+    """One node, its user an administrator.
 
     `management` adds the HTTP interface (`management_url`; a second longer to start), and with it `add_vhost`
-    and `delete_vhost`. `config` is further lines of rabbitmq.conf, for servers that run as processes.
+    and `delete_vhost`. For servers that run as processes: `config` is further lines of rabbitmq.conf; with `tls` it
+    speaks nothing else; `definitions`, of one vhost, are what it begins with, and what each further vhost gets too;
+    `ports` (AMQP, management, epmd) and `folder` let it begin where it ended.
     """
 
     service = "rabbitmq"
     title = "RabbitMQ"
 
-    def __init__(self, *, management: bool = False, config: str = "") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        management: bool = False,
+        config: str = "",
+        tls: ServerTls | None = None,
+        definitions: Mapping[str, Any] | None = None,
+        ports: tuple[int, int, int] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__(folder=folder)
         self._management = management
         self._config = config
+        self._tls = tls
+        self._definitions = definitions
+        self._vhost = "/" if definitions is None else definitions["vhosts"][0]["name"]
         self._password = secrets.token_hex(8)
-        self._port = self._management_port = self._epmd_port = 0
+        self._port, self._management_port, self._epmd_port = ports or (0, 0, 0)
+        self._has_ports = ports is not None
 
     @property
     def port(self) -> int:
@@ -50,11 +69,17 @@ class RabbitMQ(PrivateServer):
 
     @property
     def url(self) -> str:
-        return self.url_of("/")
+        return self.url_of(self._vhost)
 
     def url_of(self, vhost: str) -> str:
         path = "" if vhost == "/" else quote(vhost, safe="")
-        return f"amqp://{USER}:{self._password}@{LOOPBACK}:{self._port}/{path}"
+        scheme, trust = ("amqp", "") if self._tls is None else ("amqps", f"?cafile={self._tls.authority}")
+        return f"{scheme}://{USER}:{self._password}@{LOOPBACK}:{self._port}/{path}{trust}"
+
+    @property
+    def ports(self) -> tuple[int, int, int]:
+        """AMQP, management, epmd."""
+        return self._port, self._management_port, self._epmd_port
 
     @property
     def management_url(self) -> str:
@@ -66,6 +91,10 @@ class RabbitMQ(PrivateServer):
         self._manage("PUT", f"/api/vhosts/{name}", "{}")
         everything = '{"configure": ".*", "write": ".*", "read": ".*"}'
         self._manage("PUT", f"/api/permissions/{name}/{USER}", everything)
+        if self._definitions is not None:
+            for each in self._definitions["permissions"]:
+                self._manage("PUT", f"/api/permissions/{name}/{each['user']}", json.dumps(each))
+            self._manage("POST", f"/api/definitions/{name}", json.dumps(topology_alone(self._definitions)))
         return self.url_of(vhost)
 
     def delete_vhost(self, vhost: str) -> None:
@@ -89,7 +118,10 @@ class RabbitMQ(PrivateServer):
 
     def _is_ready(self) -> bool:
         # The password is random: a login proves that it is this server and no other.
-        if not amqp_login_works(self._port, USER, self._password, "/", wait_s=HANDSHAKE_S_MAX):
+        over_tls = self._tls is not None
+        if not amqp_login_works(
+            self._port, USER, self._password, self._vhost, wait_s=HANDSHAKE_S_MAX, over_tls=over_tls
+        ):
             return False
         if not self._management:
             return True
@@ -122,9 +154,13 @@ class RabbitMQ(PrivateServer):
             "MMS_LOCAL_AMQP_PASSWORD": self._password,
         }
         if not isinstance(self._located, Native):
+            if self._tls or self._definitions:
+                raise ServerError("RabbitMQ takes certificates and definitions only as a process here.")
             return Plan(commands=(), variables=variables)
         folder = self._runner.folder
         (folder / "home").mkdir(exist_ok=True)
+        if self._definitions is not None:
+            (folder / "definitions.json").write_text(json.dumps(self._with_administrator(self._definitions)))
         (folder / "rabbitmq.conf").write_text(self._settings())
         (folder / "enabled_plugins").write_text("[rabbitmq_management]." if self._management else "[].")
         environment = self._environment()
@@ -144,9 +180,8 @@ class RabbitMQ(PrivateServer):
 
     def _settings(self) -> str:
         lines = [
-            f"listeners.tcp.1 = {LOOPBACK}:{self._port}",
-            f"default_user = {USER}",
-            f"default_pass = {self._password}",
+            *self._listeners(),
+            *self._beginning(),
             # A small or full machine must not raise an alarm, which would block every publisher.
             "disk_free_limit.absolute = 1MB",
             "vm_memory_high_watermark.relative = 0.9",
@@ -157,6 +192,33 @@ class RabbitMQ(PrivateServer):
         if self._management:
             lines += [f"management.tcp.ip = {LOOPBACK}", f"management.tcp.port = {self._management_port}"]
         return "\n".join([*lines, self._config, ""])
+
+    def _listeners(self) -> list[str]:
+        if self._tls is None:
+            return [f"listeners.tcp.1 = {LOOPBACK}:{self._port}"]
+        return [
+            "listeners.tcp = none",
+            f"listeners.ssl.1 = {LOOPBACK}:{self._port}",
+            f"ssl_options.cacertfile = {self._tls.authority}",
+            f"ssl_options.certfile = {self._tls.certificate}",
+            f"ssl_options.keyfile = {self._tls.key}",
+            "ssl_options.verify = verify_none",
+        ]
+
+    def _beginning(self) -> list[str]:
+        if self._definitions is None:
+            return [f"default_user = {USER}", f"default_pass = {self._password}"]
+        return [f"load_definitions = {self._runner.folder / 'definitions.json'}"]
+
+    def _with_administrator(self, definitions: Mapping[str, Any]) -> dict[str, Any]:
+        """A node that begins with definitions makes no user by itself."""
+        user = {"name": USER, "password": self._password, "tags": ["administrator"]}
+        everything = {"user": USER, "vhost": self._vhost, "configure": ".*", "write": ".*", "read": ".*"}
+        return {
+            **definitions,
+            "users": [*definitions["users"], user],
+            "permissions": [*definitions["permissions"], everything],
+        }
 
     def _environment(self) -> dict[str, str]:
         """All of it: nothing of RabbitMQ's or Erlang's settings on this machine is looked at."""
@@ -205,6 +267,14 @@ class RabbitMQ(PrivateServer):
         # The start script splits its arguments at spaces: a path with one would be two.
         found = [str(each) for each in folders if each and " " not in str(each)]
         return ["-pa", *found] if found else []
+
+
+def topology_alone(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be put into any vhost: exchanges, queues and bindings, without the name of theirs."""
+    return {
+        kind: [{name: value for name, value in each.items() if name != "vhost"} for each in definitions[kind]]
+        for kind in ("exchanges", "queues", "bindings")
+    }
 
 
 def _newest(root: Path, library: str) -> Path | None:

@@ -51,11 +51,12 @@ class Runner(Protocol):
 
 
 class NativeRunner:
-    """Processes of this machine, under a guard, with a temporary folder of their own."""
+    """Processes of this machine, under a guard, with a folder of their own: temporary, or one that stays."""
 
-    def __init__(self, service: str) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"mms-{service}-"))
-        self._guard = Guard(folder=self.folder)
+    def __init__(self, service: str, folder: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"mms-{service}-"))
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._guard = Guard(folder=None if folder else self.folder)
         self._commands: Sequence[Command] = ()
         self._pid = 0
 

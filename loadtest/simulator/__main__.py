@@ -12,6 +12,7 @@ from typing import Never
 import uvloop
 
 from loadtest.simulator.accounts import read_accounts_file
+from loadtest.simulator.callback_plan import read_callbacks_file
 from loadtest.simulator.config import SimulatorConfig
 from loadtest.simulator.faults import FAULT_KINDS
 from loadtest.simulator.server import Simulator
@@ -80,6 +81,7 @@ def _config(options: argparse.Namespace) -> SimulatorConfig:
     return SimulatorConfig(
         host=options.host,
         port=options.port,
+        control_host=options.control_host,
         control_port=options.control_port,
         rate_per_s=options.rate,
         window=options.window,
@@ -91,6 +93,7 @@ def _config(options: argparse.Namespace) -> SimulatorConfig:
         spread_ms=options.spread_ms,
         envelope=options.envelope,
         accounts=None if options.accounts is None else read_accounts_file(options.accounts),
+        callbacks=None if options.callbacks is None else read_callbacks_file(options.callbacks),
         seed=options.seed,
         directory=options.dir,
         keep_alive_s=options.keep_alive_s,
@@ -113,7 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         "--control-port",
         type=int,
         default=0,
-        help="port of the control interface on 127.0.0.1 (default: any)",
+        help="port of the control interface (default: any)",
+    )
+    add(
+        "--control-host",
+        default=defaults.control_host,
+        help="its address; whoever reaches it can steer everything (default: %(default)s)",
     )
     add(
         "--rate",
@@ -152,6 +160,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE.toml",
         help="[accounts.KEY] rate_per_s (default: any key)",
+    )
+    add(
+        "--callbacks",
+        type=Path,
+        metavar="FILE.json",
+        help="plans of callbacks by APPKEY, as POST /accounts/KEY/callbacks takes them (default: none are posted)",
     )
     add("--seed", type=int, help="makes all chance repeatable")
     add("--dir", type=Path, help="where ca.pem is written (default: a temporary directory)")

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
+
+import orjson
 
 WAIT_S_MAX = 7 * 86_400.0
 BATCH_MAX = 1_000
@@ -85,3 +88,21 @@ class CallbackPlan:
     def retry_s(self, tries: int) -> float | None:
         """How long after try number `tries` (from 1) the next one comes; None: it was the last one."""
         return None if tries >= self.tries_max else self.retries_s[min(tries, len(self.retries_s)) - 1]
+
+
+def read_callbacks_file(path: Path) -> dict[str, CallbackPlan]:
+    """Read `{"APPKEY": {"url": …, …}}`: a plan for each account; ValueError with one sentence when it cannot be done.
+
+    No sentence quotes an address, which holds a secret.
+    """
+    try:
+        content = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not JSON"
+        raise ValueError(f"The callbacks file {path} cannot be read: {why}.") from None
+    if not isinstance(content, dict) or not all(isinstance(plan, dict) for plan in content.values()):
+        raise ValueError(f"The callbacks file {path} must hold an object of plans by APPKEY.")
+    try:
+        return {key: CallbackPlan(**plan) for key, plan in content.items()}
+    except (TypeError, AttributeError):
+        raise ValueError(f"A plan in {path} needs at least its url, and numbers where numbers belong.") from None

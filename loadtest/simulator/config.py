@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from loadtest.simulator.accounts import RATE_PER_S_MAX
+from loadtest.simulator.callback_plan import CallbackPlan
 from loadtest.simulator.envelopes import EnvelopeKind
 from loadtest.simulator.limit import Window
 
@@ -20,10 +21,12 @@ class SimulatorConfig:
 
     `rate_per_s` counts calls of one account. `accounts` (APPKEY to rate) are then the only ones; without it any
     key is an account. `directory` is where ca.pem is written; a temporary one when None. Port 0: any free one.
+    `callbacks` are plans by APPKEY, in force from the start. Whoever reaches `control_host` can steer everything.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
+    control_host: str = "127.0.0.1"
     control_port: int = 0
     rate_per_s: int = 15
     window: Window = "rolling"
@@ -35,6 +38,7 @@ class SimulatorConfig:
     spread_ms: float = 0.0
     envelope: EnvelopeKind = "meta"
     accounts: Mapping[str, int] | None = None
+    callbacks: Mapping[str, CallbackPlan] | None = None
     seed: int | None = None
     directory: Path | None = None
     keep_alive_s: float = 75.0

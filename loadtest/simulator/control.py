@@ -1,7 +1,7 @@
 """The control interface: plain HTTP and JSON on loopback, for the tests and demos that steer the simulator.
 
-GET /summary[?account=] /accepted?since= /calls?since= /healthz · POST /rate /faults /outage /optout /reset
-/accounts/KEY/revoke /accounts/KEY/restore /accounts/KEY/credit · GET and POST /accounts/KEY/replies
+GET /summary[?account=] /accepted?since= /calls?since= /healthz /metrics · POST /rate /faults /outage /optout
+/reset /accounts/KEY/revoke /accounts/KEY/restore /accounts/KEY/credit · GET and POST /accounts/KEY/replies
 · POST and DELETE /accounts/KEY/callbacks · GET /callbacks?since= /callbacks/summary · DELETE /faults.
 What is wrong with a request is said in one sentence, `{"error": …}`, with status 400.
 """
@@ -11,6 +11,7 @@ from typing import Any, Protocol, get_args
 
 import orjson
 from aiohttp import web
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from loadtest.simulator.callback_plan import CallbackPlan
 from loadtest.simulator.callbacks import Callbacks
@@ -39,6 +40,7 @@ class Steered(Protocol):
     def replies(self, account: str) -> list[ReplyRecord]: ...
     def set_callbacks(self, account: str, plan: CallbackPlan | None) -> None: ...
     async def reset(self) -> None: ...
+    def metrics(self) -> bytes: ...
 
 
 def control_application(simulator: Steered) -> web.Application:
@@ -48,6 +50,7 @@ def control_application(simulator: Steered) -> web.Application:
     application.add_routes(
         [
             web.get("/healthz", _sentences(control.health)),
+            web.get("/metrics", control.metrics),
             web.get("/summary", _sentences(control.summary)),
             web.get("/accepted", _sentences(control.accepted)),
             web.get("/calls", _sentences(control.calls)),
@@ -77,6 +80,9 @@ class _Control:
 
     async def health(self, _: web.Request) -> Any:
         return {"status": "ok"}
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=self._simulator.metrics(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     async def summary(self, request: web.Request) -> Any:
         return self._simulator.ledger.summary(request.query.get("account"))

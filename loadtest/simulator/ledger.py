@@ -13,12 +13,13 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from loadtest.simulator.limit import SECOND_US, LimitUse, WorstSecond
-from loadtest.simulator.records import Accepted, CallRecord, Operation, Summary
+from loadtest.simulator.records import Accepted, CallRecord, Operation, Summary, Tally
 
 CALLS_MAX = 5_000_000
 RECIPIENTS_MAX = 5_000_000
 PAGE_MAX = 500
 """Entries told at a time, so that telling them does not hold up the calls."""
+TALLIES_MAX = 100
 
 OPEN = "open"
 NO_CALL = -1
@@ -40,6 +41,7 @@ class _Tally:
     __slots__ = (
         "accepted_calls",
         "admissions",
+        "admitted_calls",
         "arrivals",
         "calls",
         "duplicates",
@@ -53,6 +55,7 @@ class _Tally:
 
     def __init__(self, at_us: int) -> None:
         self.calls = 0
+        self.admitted_calls = 0
         self.accepted_calls = 0
         self.throttled_calls = 0
         self.recipients = 0
@@ -172,6 +175,7 @@ class Ledger:
     def admitted(self, account: str, at_us: int) -> None:
         """Count a call that the limit let through; it was opened before."""
         tally = self._tallies[account]
+        tally.admitted_calls += 1
         tally.admissions.observe(at_us)
         if tally.use is not None:
             tally.use.admit(at_us)
@@ -249,6 +253,23 @@ class Ledger:
             calls_by_result=dict(sorted(results.items())),
             span_s=(last_at_us - first_at_us) / SECOND_US,
         )
+
+    def tallies(self, now_us: int) -> list[Tally]:
+        """Each account's counts, in the order of their first calls, at most TALLIES_MAX; not the calls of nobody."""
+        named = [(account, tally) for account, tally in self._tallies.items() if account]
+        return [
+            Tally(
+                account=account,
+                calls=tally.calls,
+                throttled_calls=tally.throttled_calls,
+                admitted_calls=tally.admitted_calls,
+                recipients_accepted=tally.recipients,
+                duplicates=tally.duplicates,
+                worst_second_lately=tally.arrivals.lately(now_us),
+                worst_second_lately_admitted=tally.admissions.lately(now_us),
+            )
+            for account, tally in named[:TALLIES_MAX]
+        ]
 
     def accepted(self, since: int = 0) -> list[Accepted]:
         """Accepted recipients from index `since` on, at most PAGE_MAX of them."""

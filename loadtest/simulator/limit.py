@@ -131,13 +131,18 @@ def limit_for(window: Window, rate_per_s: int, *, burst: int | None, refused_cou
             assert_never(window)
 
 
-class WorstSecond:
-    """The most moments seen within any half-open second, exactly."""
+LATELY_S = 20
+"""What somebody looks at every 15 s is then seen at least once."""
 
-    __slots__ = ("_recent_us", "worst")
+
+class WorstSecond:
+    """The most moments seen within any half-open second, exactly: of all, and of the last LATELY_S."""
+
+    __slots__ = ("_lately", "_recent_us", "worst")
 
     def __init__(self) -> None:
         self._recent_us: deque[int] = deque()
+        self._lately: deque[tuple[int, int]] = deque(maxlen=LATELY_S + 1)
         self.worst = 0
 
     def observe(self, at_us: int) -> None:
@@ -147,7 +152,17 @@ class WorstSecond:
         while recent_us and recent_us[0] <= gone_us:
             recent_us.popleft()
         recent_us.append(at_us)
-        self.worst = max(self.worst, len(recent_us))
+        count, second, lately = len(recent_us), at_us // SECOND_US, self._lately
+        self.worst = max(self.worst, count)
+        if not lately or lately[-1][0] != second:
+            lately.append((second, count))
+        elif count > lately[-1][1]:
+            lately[-1] = (second, count)
+
+    def lately(self, now_us: int) -> int:
+        """The most within a second that ended in the last LATELY_S, to the second."""
+        since = now_us // SECOND_US - LATELY_S
+        return max((count for second, count in self._lately if second >= since), default=0)
 
 
 class LimitUse:

@@ -50,6 +50,7 @@ class SimulatorProcess:
         directory: Path | None = None,
         host: str | None = None,
         port: int | None = None,
+        control_host: str | None = None,
         control_port: int | None = None,
         keep_alive_s: float | None = None,
     ) -> None:
@@ -65,6 +66,7 @@ class SimulatorProcess:
             "--dir": directory,
             "--host": host,
             "--port": port,
+            "--control-host": control_host,
             "--control-port": control_port,
             "--keep-alive-s": keep_alive_s,
         }

@@ -33,6 +33,20 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """One account's counts since the start, and its worst rolling seconds of late, with and without refused calls."""
+
+    account: str
+    calls: int
+    throttled_calls: int
+    admitted_calls: int
+    recipients_accepted: int
+    duplicates: int
+    worst_second_lately: int
+    worst_second_lately_admitted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """One recipient of one accepted call; `at_us` is wall clock, `call` the index of the call."""
 

@@ -25,11 +25,11 @@ from loadtest.simulator.inbox import Inbox
 from loadtest.simulator.ledger import Ledger
 from loadtest.simulator.limit import Limit, limit_for
 from loadtest.simulator.listener import CuttingServer, Listener, make_certificate
+from loadtest.simulator.metrics import metrics_text
 from loadtest.simulator.posting import Poster
 from loadtest.simulator.records import OutageKind, ReplyRecord
 from loadtest.simulator.service import MmsService
 
-CONTROL_HOST = "127.0.0.1"
 CREDIT_MAX = 1_000_000_000
 
 
@@ -72,7 +72,7 @@ class Simulator:
         self.control_url = ""
 
     async def __aenter__(self) -> Self:
-        """Start; OSError when a port is taken or the directory cannot be written to."""
+        """Start; OSError when a port is taken, the directory cannot be written to, or callbacks cannot be posted."""
         async with AsyncExitStack() as stack:
             directory = self._config.directory
             if directory is None:
@@ -82,6 +82,10 @@ class Simulator:
             self._listener = await self._open_api(stack)
             self.api_url = f"https://{self._config.host}:{self._listener.port}{BASE_PATH}"
             self.control_url = await self._open_control(stack)
+            try:
+                self._set_callbacks_of_config()
+            except ValueError as error:  # whom to trust cannot be read, or the accounts file does not know the key
+                raise OSError(str(error).removesuffix(".")) from error
             self._posting = asyncio.create_task(self._poster.run())
             stack.push_async_callback(self._stop_posting)
             self._stack = stack.pop_all()
@@ -166,6 +170,12 @@ class Simulator:
             raise ValueError(f"{number!r} is not a phone number of 8 to 15 digits.")
         self._service.opt_outs.add(normal)
 
+    def metrics(self) -> bytes:
+        """What the ledger has counted, in Prometheus' text format."""
+        tallies = self.ledger.tallies(self._clock.now_us())
+        limits = [self._known(tally.account).rate_per_s for tally in tallies]
+        return metrics_text(tallies, limits, self.callbacks.summary())
+
     async def reset(self) -> None:
         """Put everything back as it was at the start; calls still running are forgotten."""
         self._faults.clear()
@@ -174,6 +184,7 @@ class Simulator:
         self.callbacks.clear()
         self._service.accounts = self._accounts()
         self.ledger.reset()
+        self._set_callbacks_of_config()
         await self.outage(None)
 
     def _accounts(self) -> Accounts:
@@ -183,6 +194,10 @@ class Simulator:
             return limit_for(config.window, rate_per_s, burst=config.burst, refused_count=config.count_refused)
 
         return Accounts(None if config.unlimited else config.rate_per_s, new_limit, config.accounts)
+
+    def _set_callbacks_of_config(self) -> None:
+        for account, plan in (self._config.callbacks or {}).items():
+            self.set_callbacks(account, plan)
 
     def _known(self, account: str) -> Account:
         known = self._service.accounts.find(account)
@@ -222,6 +237,7 @@ class Simulator:
         runner = web.AppRunner(control_application(self), access_log=None)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, CONTROL_HOST, self._config.control_port)
+        host = self._config.control_host
+        site = web.TCPSite(runner, host, self._config.control_port)
         await site.start()
-        return f"http://{CONTROL_HOST}:{runner.addresses[0][1]}"
+        return f"http://{host}:{runner.addresses[0][1]}"

@@ -13,11 +13,11 @@ from deploy.local import RabbitMQ
 from worker.adapters.rabbitmq_connection import BrokerAddress
 from worker.adapters.rabbitmq_events import EventPublisher
 from worker.core.delivery import Publication
-from worker.core.topology import DEAD_QUEUE, EVENTS_EXCHANGE, EVENTS_QUEUE, topology
+from worker.core.topology import DEAD_QUEUE, EVENTS_EXCHANGE, EVENTS_QUEUE, for_receiving
 from worker.flow.observations import BrokerConnected, Observation, Role
 from worker.flow.ports import CannotStart, PublishFailed
 
-SHARED = topology(()).shared
+NEEDED = for_receiving()
 EVENT = Publication(EVENTS_EXCHANGE, "mms.message.report.acme", b"{}", {})
 
 
@@ -30,7 +30,7 @@ async def publisher_at() -> AsyncIterator[Callable[[str], EventPublisher]]:
         made.append(
             EventPublisher(
                 address=BrokerAddress(url, "test", timeout_s=5),
-                topology=SHARED,
+                topology=NEEDED,
                 publish_timeout_s=5,
                 observe=(seen if seen is not None else []).append,
                 monotonic=time.monotonic,

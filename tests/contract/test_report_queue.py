@@ -23,7 +23,13 @@ from worker.adapters.rabbitmq_waiting import RabbitWaiting
 from worker.core.delivery import Publication
 from worker.core.held_jobs import HeldMessage
 from worker.core.reports import Report
-from worker.core.topology import DELIVERY_LIMIT, REPORTS_QUEUE, report_wait_queue, topology
+from worker.core.topology import (
+    DELIVERY_LIMIT,
+    REPORTS_EXCHANGE,
+    REPORTS_QUEUE,
+    for_receiving,
+    report_wait_queue,
+)
 from worker.core.waiting_reports import WaitingReport, put_aside, read_waiting
 from worker.flow.observations import BrokerLost, Consuming, Observation
 from worker.flow.ports import Broker, PublishFailed, ReportQueue
@@ -72,7 +78,7 @@ class OverRabbit:
     async def open(self, *, look_s: float = 60.0) -> RabbitWaiting:
         queue = RabbitWaiting(
             address=BrokerAddress(url=self.url, name="test", timeout_s=2),
-            topology=topology(()),
+            topology=for_receiving(),
             observe=self.seen.append,
             on_failure=self.failures.append,
             prefetch=PREFETCH,
@@ -120,7 +126,7 @@ def receivers(request: pytest.FixtureRequest) -> Receivers:
 
 def to_look_at(*bodies: bytes) -> list[Publication]:
     """As they come out of their wait."""
-    return [Publication("", REPORTS_QUEUE, body, {"x-mms-account": "acme"}) for body in bodies]
+    return [Publication(REPORTS_EXCHANGE, REPORTS_QUEUE, body, {"x-mms-account": "acme"}) for body in bodies]
 
 
 async def publish(broker: Broker, *publications: Publication) -> None:
@@ -262,9 +268,10 @@ async def test_no_more_wait_than_are_taken_and_one_too_many_is_refused_alone(
     async with await aio_pika.connect(amqp_url) as connection:
         channel = await connection.channel()
         await channel.queue_delete(name)
-        (wait,) = [queue for queue in topology(()).queues if queue.name == name]
+        (wait,) = [queue for queue in for_receiving().queues if queue.name == name]
         await channel.declare_queue(name, durable=True, arguments=wait.arguments | {"x-max-length": 3})
-        waiting = Publication("", name, b"1", {})
+        await (await channel.get_queue(name, ensure=False)).bind(REPORTS_EXCHANGE, name)
+        waiting = Publication(REPORTS_EXCHANGE, name, b"1", {})
         refused = 0
         async with asyncio.timeout(10):
             while not refused:

@@ -20,6 +20,8 @@ import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from loadtest.simulator.process import SimulatorProcess
+from tests.deployed import as_deployed
+from tests.privacy import private_in, secrets_in
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_S_MAX = 20.0
@@ -63,6 +65,15 @@ class Worker:
     def wait(self, limit_s: float = 30) -> int:
         return self.process.wait(limit_s)
 
+    def last_words(self) -> str:
+        """Metrics and readiness, if it still lives."""
+        if self.process.poll() is not None:
+            return ""
+        try:
+            return "".join(httpx.get(f"{self.admin}/{page}", timeout=5).text for page in ("metrics", "readyz"))
+        except httpx.TransportError:
+            return ""
+
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -85,10 +96,14 @@ class System:
     folder: Path
     port: Callable[[], int]
     workers: list[Worker] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)
+    #: What commands have said, and what was told of the product elsewhere.
+    told: list[str] = field(default_factory=list)
 
-    def environment(self, **settings: str) -> dict[str, str]:
+    def environment(self, command: str = "run", **settings: str) -> dict[str, str]:
+        """What ``command`` begins with; in a deployment each has a login of its own."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MMS_")}
-        return {
+        environment = {
             **inherited,
             "MMS_AMQP_URL": self.amqp_url,
             "MMS_REDIS_URL": self.redis_url,
@@ -100,6 +115,9 @@ class System:
             "MMS_ADMIN_PORT": str(self.port()),
             **settings,
         }
+        given = as_deployed(environment, command)
+        self.secrets |= secrets_in(given)
+        return given
 
     def start_worker(self, **settings: str) -> Worker:
         """Start one, and wait until it is ready."""
@@ -123,22 +141,34 @@ class System:
         """Start one that is to die soon, and may never be ready."""
         port = str(self.port())
         polling = {"MMS_REPLIES_POLL_S": "0", "MMS_CALLBACK_TOKEN": CALLBACK_TOKEN, "MMS_RECEIVE_PORT": port}
-        environment = self.environment(**polling | settings)
+        environment = self.environment("receive", **polling | settings)
         receiver = Receiver(environment, self.folder / f"receiver-{len(self.workers)}.log", "receive")
         receiver.callbacks = f"http://127.0.0.1:{port}/callbacks/acme/{CALLBACK_TOKEN}"
         self.workers.append(receiver)
         return receiver
 
     def command(self, *arguments: str, given: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "worker", *arguments],
             cwd=ROOT,
-            env=self.environment(**settings),
+            env=self.environment(arguments[0], **settings),
             input=given,
             capture_output=True,
             timeout=30,
             check=False,
         )
+        if arguments[0] != "schema" and "--help" not in arguments:  # they name an example
+            self.told.append((done.stdout + done.stderr).decode(errors="replace"))
+        return done
+
+    def private(self) -> set[str]:
+        """What no log, metric, readiness or command may tell, and has told all the same."""
+        told = [
+            *self.told,
+            *(worker.log() for worker in self.workers),
+            *(worker.last_words() for worker in self.workers),
+        ]
+        return {found for words in told for found in private_in(words, self.secrets)}
 
 
 @pytest.fixture
@@ -154,6 +184,7 @@ def system(
         started = System(amqp_url, redis_url, simulator, tmp_path, unused_tcp_port_factory)
         try:
             yield started
+            assert started.private() == set()
         finally:
             for worker in started.workers:
                 worker.end()

@@ -15,7 +15,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
 from deploy.local import RabbitMQ
-from deploy.local.rabbitmq_server import USER
+from tests.deployed import make_rabbitmq, rights_of_a_worker
 from tests.end_to_end.conftest import System, Upstream, Worker
 from tests.jobs import job_body
 
@@ -33,7 +33,7 @@ EVENT_LOG = "mms.events.log"
 @pytest.fixture(scope="module")
 def broker() -> Iterator[RabbitMQ]:
     """These tests end it, so it is theirs alone."""
-    with RabbitMQ(management=True) as server:
+    with make_rabbitmq(management=True) as server:
         yield server
 
 
@@ -190,14 +190,15 @@ async def test_without_permission_nothing_is_sent_until_it_is_given_back(system:
     vhost = urlsplit(system.amqp_url).path.removeprefix("/")
     await publish(system, *jobs(150))
     await until(lambda: calls(system) >= 30)
-    broker.control("clear_permissions", "-p", vhost, USER)
+    user, rights = rights_of_a_worker()
+    broker.control("clear_permissions", "-p", vhost, user)
     broker.control("close_all_connections", "--vhost", vhost, "permission revoked")
     await until(lambda: "does not let this user into the virtual host" in worker.log())
     before = calls(system)
     await asyncio.sleep(0.5)
     assert calls(system) == before < 150
     assert readiness(worker)[0] == 503
-    broker.control("set_permissions", "-p", vhost, USER, ".*", ".*", ".*")
+    broker.control("set_permissions", "-p", vhost, user, *rights)
     await until(lambda: calls(system) > before, BACK_S_MAX)
     await all_sent_once(system, 150)
 

@@ -56,7 +56,8 @@ def test_an_unreachable_server_is_one_sentence_that_names_the_setting(
 
 
 def test_a_refused_login_names_the_setting(system: System) -> None:
-    wrong = f"amqp://mms:wrong-s3cret@{system.amqp_url.split('@')[1]}"
+    scheme = system.amqp_url.split(":")[0]
+    wrong = f"{scheme}://nobody:wrong-s3cret@{system.amqp_url.split('@')[1]}"
     words = " ".join(said(system, "run", code=2, MMS_AMQP_URL=wrong).split())
     assert "refused the login" in words
     assert "MMS_AMQP_URL" in words

@@ -88,6 +88,8 @@ async def test_help_has_examples(system: System, command: tuple[str, str]) -> No
 
 
 async def test_before_a_worker_ran_the_missing_queue_is_one_sentence(system: System) -> None:
+    async with await aio_pika.connect(system.amqp_url) as connection:
+        await (await connection.channel()).queue_delete("mms.dead")  # definitions may have declared it
     words = await said(system, "dead-letters", "list", code=2)
     assert "has no queue mms.dead" in words
     assert "no duration" in await said(system, "in-doubt", "list", "--older-than", "soon", code=2)
@@ -202,7 +204,7 @@ async def test_an_interrupted_retry_says_so_and_loses_nothing(system: System, ha
     retrying = subprocess.Popen(  # noqa: ASYNC220 - started and signalled, as a person does
         [sys.executable, "-m", "worker", "dead-letters", "retry", "--per-s", "5", "--yes"],
         cwd=ROOT,
-        env=system.environment(),
+        env=system.environment("dead-letters"),
         stderr=subprocess.PIPE,
     )
     await outside.until_events(3)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from redis import Redis as RedisClient
 from deploy.local import Redis
 from loadtest.proxy import Latency, Proxy
 from loadtest.simulator.process import SimulatorProcess
+from tests.deployed import let_follow, make_redis
 from tests.end_to_end.conftest import KILL, System, Upstream, Worker
 from tests.jobs import job_body
 from worker.adapters.redis_limiter import bucket_key
@@ -43,6 +45,7 @@ def system(
     with SimulatorProcess(directory=tmp_path / "simulator", rate_per_s=API_LIMIT_PER_S, **options) as simulator:
         started = System(amqp_url, own_redis.url, simulator, tmp_path, unused_tcp_port_factory)
         yield started
+        assert started.private() == set()
         for worker in started.workers:
             worker.end()
 
@@ -154,7 +157,9 @@ async def test_readiness_follows_redis_also_while_nothing_is_sent(system: System
 def test_a_wrong_password_at_the_start_is_one_sentence(system: System, own_redis: Redis) -> None:
     with RedisClient.from_url(own_redis.url) as client:
         client.config_set("requirepass", "another")
-    done = system.command("run", MMS_REDIS_URL=own_redis.url.replace("redis://", "redis://:s3cret@"))
+    parts = urlsplit(own_redis.url)
+    wrong = parts._replace(netloc=f":s3cret@{parts.hostname}:{parts.port}").geturl()
+    done = system.command("run", MMS_REDIS_URL=wrong)
     words = " ".join((done.stdout + done.stderr).decode().split())
     assert done.returncode == 2, words
     assert "refused the login" in words
@@ -169,15 +174,15 @@ async def until_readiness(worker: Worker, status: int) -> None:
             await asyncio.sleep(0.1)
 
 
-def through(line: Proxy) -> str:
-    return f"redis://{line.address}/0"
+def through(line: Proxy, redis: Redis) -> str:
+    return redis.url.replace(f":{redis.port}/", f":{line.port}/")
 
 
 async def test_a_redis_that_is_far_away_costs_no_job_and_makes_no_burst(
     system: System, upstream: Connect, own_redis: Redis
 ) -> None:
     with Proxy(own_redis.port) as line:
-        system.redis_url = through(line)
+        system.redis_url = through(line, own_redis)
         workers = [system.start_worker(), system.start_worker()]
         outside = await upstream()
         await outside.publish(*(job_body(f"j{n}", text=f"t{n}") for n in range(JOBS)))
@@ -198,12 +203,13 @@ async def test_a_failover_to_a_replica_that_lags_sends_nothing_twice(
     system: System, upstream: Connect, own_redis: Redis
 ) -> None:
     """The replica knows nothing of the latest calls; a worker that had some of them under way dies as well."""
-    with Redis(append_only=True) as replica, Proxy(own_redis.port) as line:
-        system.redis_url = through(line)
+    with make_redis(append_only=True) as replica, Proxy(own_redis.port) as line:
+        system.redis_url = through(line, own_redis)
         victim, _ = system.start_worker(**SOON), system.start_worker(**SOON)
         outside = await upstream()
         with RedisClient.from_url(own_redis.url) as master, RedisClient.from_url(replica.url) as client:
             master.config_set("repl-diskless-sync-delay", "0")
+            let_follow(client, own_redis)
             client.replicaof("127.0.0.1", str(own_redis.port))
             await outside.publish(*(job_body(f"j{n}", text=f"t{n}") for n in range(JOBS)))
             async with asyncio.timeout(10):

@@ -8,10 +8,15 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import aio_pika
+import httpx
 import orjson
 import pytest
+from redis import Redis as RedisClient
 
+from deploy.local import RabbitMQ, Redis
 from tests.end_to_end.conftest import TERM, System, Upstream, Worker
 from tests.jobs import job_body
 
@@ -200,3 +205,63 @@ async def test_an_account_that_cannot_start_is_told_and_the_others_go_on(system:
     await outside.publish(job_body("b"), key="second")
     await outside.until_events(2)
     assert accounts.worker.metrics()["mms_accounts_not_started"] == 0
+
+
+async def test_the_one_accounts_key_is_read_from_its_file_again(system: System, upstream: Connect) -> None:
+    """As Kubernetes and compose give it: no accounts file, one file with the key."""
+    key = system.folder / "app-key"
+    key.write_text("key-before\n")
+    worker = system.start_worker(MMS_APP_KEY="", MMS_APP_KEY_FILE=str(key))
+    outside = await upstream()
+    await outside.publish(job_body("a", text="a"))
+    await outside.until_events(1)
+    key.write_text("key-after\n")
+    worker.signal(signal.SIGHUP)
+    await until(lambda: worker.metrics()['mms_reloads_total{result="applied"}'] == 1)
+    await outside.publish(job_body("b", text="b"))
+    await outside.until_events(2)
+    assert (sent_by(system, "key-before"), sent_by(system, "key-after")) == (["a"], ["b"])
+    for secret in ("key-before", "key-after"):
+        assert secret not in worker.log()
+
+
+async def test_a_renewed_login_counts_from_the_next_connection(
+    own_rabbitmq: RabbitMQ, own_redis: Redis, system: System
+) -> None:
+    """The password is changed at the servers, which end all connections: with the old one nobody could come back."""
+    broker, store = own_rabbitmq, own_redis
+    urls = {"amqp": system.folder / "amqp-url", "redis": system.folder / "redis-url"}
+
+    def give(password: str) -> None:
+        broker.control(*(("add_user",) if password == "before" else ("change_password",)), "rotated", password)
+        with RedisClient.from_url(store.url) as client:
+            client.acl_setuser("rotated", enabled=True, reset=True, keys=["*"], channels=["*"], categories=["+@all"],
+                               passwords=[f"+{password}"])  # fmt: skip
+        for name, url in (("amqp", broker.url), ("redis", store.url)):
+            parts = urlsplit(url)
+            netloc = f"rotated:{password}@{parts.hostname}:{parts.port}"
+            urls[name].write_text(parts._replace(netloc=netloc).geturl())
+
+    give("before")
+    vhost = urlsplit(broker.url).path.removeprefix("/") or "/"
+    broker.control("set_permissions", "-p", vhost, "rotated", ".*", ".*", ".*")
+    files = {"MMS_AMQP_URL_FILE": str(urls["amqp"]), "MMS_REDIS_URL_FILE": str(urls["redis"])}
+    worker = system.start_worker(MMS_AMQP_URL="", MMS_REDIS_URL="", **files)
+    receiver = system.start_receiver(MMS_AMQP_URL="", MMS_REDIS_URL="", **files)
+    give("after")
+    for process in (worker, receiver):
+        process.signal(signal.SIGHUP)
+        await until(lambda process=process: process.metrics()['mms_reloads_total{result="applied"}'] == 1)  # type: ignore[misc]
+        assert process.log().count('"login_renewed"') == 2
+        assert "settings_changed" not in process.log()
+    broker.control("close_all_connections", "the password was changed")
+    with RedisClient.from_url(store.url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    async with await aio_pika.connect(broker.url) as connection:
+        jobs = await (await connection.channel()).get_exchange("mms.jobs", ensure=False)
+        await jobs.publish(aio_pika.Message(job_body("a", text="a")), "acme")
+        await until(lambda: sent_by(system, "key-acme") == ["a"])
+    for process in (worker, receiver):
+        await until(lambda process=process: httpx.get(f"{process.admin}/readyz").status_code == 200)  # type: ignore[misc]
+        for secret in ("before", "after"):
+            assert f":{secret}@" not in process.log()

@@ -1,6 +1,7 @@
 """Callbacks over real connections: certificates are checked, refusals are posted again, early is early."""
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from loadtest.simulator.callback_plan import CallbackPlan
+from loadtest.simulator.callback_plan import CallbackPlan, read_callbacks_file
 from loadtest.simulator.config import SimulatorConfig
 from loadtest.simulator.control_client import SimulatorControlError
 from loadtest.simulator.http_front import reset_connection
@@ -172,6 +173,48 @@ async def test_a_receiver_that_is_away_is_told_when_it_is_back(
         simulator.set_callbacks(KEY, plan_for(back, tmp_path))
         await back.until(1)
     assert simulator.callbacks.summary().given_up == 0
+
+
+async def test_callbacks_of_the_settings_are_in_force_from_the_start_and_after_a_reset(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    config = SimulatorConfig(**QUICK, callbacks={KEY: plan_for(receiver, tmp_path)})
+    async with Simulator(config) as simulator, Client(simulator) as client:
+        for count in (1, 2):
+            await client.send()
+            await receiver.until(count)
+            await simulator.reset()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"{", "cannot be read: it is not JSON."),
+        (b'["secret"]', "must hold an object of plans by APPKEY."),
+        (b'{"K": {"address": "https://127.0.0.1/secret"}}', "needs at least its url"),
+        (b'{"K": {"url": "https://127.0.0.1/secret", "delay_s": "secret"}}', "numbers where numbers belong"),
+        (b'{"K": {"url": "secret"}}', "The address of callbacks is"),
+    ],
+)
+def test_a_wrong_callbacks_file_is_one_sentence_without_its_secret(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    file = tmp_path / "callbacks.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        read_callbacks_file(file)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_callbacks_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"callbacks\.json cannot be read: No such file or directory\.$"):
+        read_callbacks_file(tmp_path / "callbacks.json")
+
+
+def test_a_callbacks_file_holds_plans_by_key(tmp_path: Path) -> None:
+    file = tmp_path / "callbacks.json"
+    file.write_bytes(b'{"K": {"url": "https://127.0.0.1/c", "delay_s": 2, "ca_file": "ca.pem"}}')
+    assert read_callbacks_file(file) == {"K": CallbackPlan(url="https://127.0.0.1/c", delay_s=2, ca_file="ca.pem")}
 
 
 async def test_whom_to_trust_must_be_readable(simulator: Simulator, receiver: Receiver, tmp_path: Path) -> None:

@@ -150,6 +150,12 @@ def test_only_the_accounts_of_the_file_are_known() -> None:
             simulator.control.revoke("B")
 
 
+def test_the_control_interface_listens_where_it_is_told_to() -> None:
+    with SimulatorProcess(control_host="127.0.0.2") as simulator:
+        assert simulator.control_url.startswith("http://127.0.0.2:")
+        assert httpx.get(f"{simulator.control_url}/healthz", trust_env=False).json() == {"status": "ok"}
+
+
 def test_the_process_is_gone_after_its_block_even_with_a_call_that_hangs() -> None:
     with SimulatorProcess() as simulator:
         pid = simulator.pid
@@ -168,6 +174,13 @@ def test_a_process_that_cannot_start_says_why() -> None:
             pass
 
 
+def test_callbacks_that_cannot_be_posted_are_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "callbacks.json").write_text('{"K": {"url": "https://127.0.0.1/c", "ca_file": "/nowhere/ca.pem"}}')
+    ended = run(f"--callbacks={tmp_path / 'callbacks.json'}")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "/nowhere/ca.pem, cannot be read" in ended.stderr
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "loadtest.simulator", *arguments]
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=20, check=False)
@@ -181,6 +194,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ["--window=week"],
         ["--burst=5"],
         ["--accounts=/nowhere/accounts.toml"],
+        ["--callbacks=/nowhere/callbacks.json"],
         ["--nonsense"],
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Mapping
@@ -59,6 +60,12 @@ def silence_libraries() -> None:
 def started(*, version: str, accounts: Mapping[str, float], admin: str, **more: str) -> None:
     """Say what has started; ``accounts``: calls per second by name."""
     structlog.get_logger().info("started", version=version, accounts=dict(accounts), admin=admin, **more)
+
+
+def login_renewed(setting: str) -> None:
+    """Say whose user or password a reload has renewed. Nobody has to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        structlog.get_logger().info("login_renewed", setting=setting, counts_from="the next connection")
 
 
 def configure(*, level: str, style: Literal["json", "console"]) -> None:

@@ -19,11 +19,13 @@ from worker.core.delivery import COMEBACKS_HEADER, Delivery, Lane, Publication
 from worker.core.outcome import Response
 from worker.core.pace import calls_per_s, micro, rate_micro
 from worker.core.picture import Picture
+from worker.core.status import Depth
 from worker.core.topology import (
     EVENTS_EXCHANGE,
     EVENTS_QUEUE,
     JOBS_EXCHANGE,
     REPORT_DELAYS_S,
+    REPORTS_EXCHANGE,
     REPORTS_QUEUE,
     RETRY_DELAYS_S,
     UNROUTABLE_QUEUE,
@@ -96,9 +98,9 @@ class MemoryServer:
             waiting = Publication(JOBS_EXCHANGE, publication.routing_key, publication.body, publication.headers)
             asyncio.get_running_loop().call_later(delay_s, self.accept, waiting)
             return
-        if not publication.exchange and publication.routing_key in self._report_delays_s:
+        if publication.exchange == REPORTS_EXCHANGE and publication.routing_key in self._report_delays_s:
             delay_s = self._report_delays_s[publication.routing_key]
-            looked_at = Publication("", REPORTS_QUEUE, publication.body, publication.headers)
+            looked_at = Publication(REPORTS_EXCHANGE, REPORTS_QUEUE, publication.body, publication.headers)
             asyncio.get_running_loop().call_later(delay_s, self.accept, looked_at)
             return
         queue, lane = self._target(publication)
@@ -115,6 +117,11 @@ class MemoryServer:
         message.comebacks += 1
         self.queues[queue].appendleft(message)
         self._tell()
+
+    def depth(self, queue: str) -> Depth | None:
+        """How full ``queue`` is; None when it was neither declared nor ever published to."""
+        is_there = queue in self.queues or queue in dict(self._lanes.values())
+        return Depth(len(self.queues[queue]), 0) if is_there else None
 
     def bodies(self, queue: str) -> list[bytes]:
         """What waits in ``queue``."""
@@ -227,6 +234,11 @@ class MemoryBroker:
     async def set_mark(self, account: str) -> None:
         """Note that it has."""
         self._server.marks.add(account)
+
+    async def depths(self, queues: Sequence[str]) -> dict[str, Depth | None] | None:
+        """Each queue's depth."""
+        await asyncio.sleep(0)
+        return {queue: self._server.depth(queue) for queue in queues}
 
     async def forget(self, account: str) -> None:
         """Give back what is held of it."""

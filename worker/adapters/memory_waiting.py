@@ -9,7 +9,7 @@ from typing import Any
 from worker.adapters.memory import MemoryServer
 from worker.core.delivery import Publication
 from worker.core.held_jobs import HeldMessage
-from worker.core.topology import DEAD_QUEUE, DELIVERY_LIMIT, REPORTS_QUEUE
+from worker.core.topology import DEAD_QUEUE, DELIVERY_LIMIT, REPORTS_EXCHANGE, REPORTS_QUEUE
 
 
 class MemoryWaiting:
@@ -66,4 +66,4 @@ class MemoryWaiting:
             self._server.put_first(REPORTS_QUEUE, message)
         else:
             letter = message.publication
-            self._server.accept(Publication("", DEAD_QUEUE, letter.body, letter.headers))
+            self._server.accept(Publication(REPORTS_EXCHANGE, DEAD_QUEUE, letter.body, letter.headers))

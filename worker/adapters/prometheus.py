@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from worker.adapters.prometheus_receiving import POLLS
-from worker.adapters.prometheus_series import PUBLISH_FAILURES, Does, Series
+from worker.adapters.prometheus_series import CODES, PUBLISH_FAILURES, Does, Series
 from worker.core.outcome import SuspendedBecause
+from worker.core.status import AccountState
 from worker.flow.observations import (
     AccountLeft,
     AccountNotConsumed,
@@ -17,6 +18,7 @@ from worker.flow.observations import (
     AccountsChanged,
     AccountServed,
     AccountSuspended,
+    BacklogSeen,
     BalanceSeen,
     BrokerBlocked,
     BrokerConnected,
@@ -28,12 +30,15 @@ from worker.flow.observations import (
     DoubtsCounted,
     DoubtsWalked,
     DrainEnded,
+    DrainsCounted,
     DrainStarted,
     DuplicateSendDetected,
     DuplicateSuppressed,
+    HeldJobsCounted,
     JobFinished,
     JobReceived,
     JobRequeued,
+    JobTimed,
     JournalAnswered,
     LimiterAnswered,
     Observation,
@@ -90,12 +95,22 @@ class Metrics(Series):
                     self.of(self.in_doubt_oldest, account).set(oldest_s)
             case DoubtResolved(account, resolved_as):
                 self.of(self.in_doubt_resolved, account, resolved_as).inc()
+            case JobTimed(account, lane, overdue_s):
+                self.of(self.job_overdue, account, lane).observe(overdue_s)
+            case BacklogSeen():
+                self._backlog_seen(seen)
+            case HeldJobsCounted(dead, unroutable):
+                self.dead_letters.set({"": dead})
+                self.unroutable_jobs.set({"": unroutable})
+            case DrainsCounted(by_result):
+                self.drains.set({result.value: count for result, count in by_result.items()})
             case JobRequeued(account, reason):
                 self.of(self.jobs_requeued, account, reason).inc()
             case CallFinished():
                 self._call_finished(seen)
-            case SlotTaken(account, waited_s, late_s):
+            case SlotTaken(account, waited_s, late_s, slot_wait_s):
                 self.of(self.job_queue_wait, account).observe(waited_s)
+                self.of(self.ratelimit_wait, account).observe(slot_wait_s)
                 self.slot_late.observe(late_s)
             case LimiterAnswered():
                 self._limiter_answered(seen)
@@ -165,12 +180,27 @@ class Metrics(Series):
         self.limiter_duration.observe(seen.duration_s)
         self.of(self.limiter_mode, "shared").set(seen.away_because is None)
         self.of(self.limiter_mode, "stopped").set(seen.away_because is not None)
-        if (state := seen.state) is not None and seen.account is not None:
+        # What a receiver hears of the pace, once in a while, would be old for most of the time.
+        if (state := seen.state) is not None and seen.account is not None and self.sends:
             self.of(self.ratelimit_pace, seen.account).set(state.pace_per_s)
             self.of(self.ratelimit_guard, seen.account).set(state.guard_s)
             self.of(self.ratelimit_rolling_max, seen.account).set(state.worst_second)
             self.closed_until_s[seen.account] = time.monotonic() + state.closed_for_s
             self.of(self.ratelimit_lowered, seen.account).set(state.lowered_to_per_s is not None)
+
+    def _backlog_seen(self, seen: BacklogSeen) -> None:
+        if not self.is_served(seen.account):  # it may have left since it was looked at
+            return
+        for lane, jobs in seen.jobs.items():
+            self.of(self.backlog_jobs, seen.account, lane).set(jobs)
+        self.of(self.backlog_drain, seen.account).set(seen.drain_s)
+        # Also what a worker would not hear of that has nothing to send.
+        if seen.pace_per_s is not None:
+            self.of(self.ratelimit_pace, seen.account).set(seen.pace_per_s)
+        if seen.worst_second is not None:
+            self.of(self.ratelimit_rolling_max, seen.account).set(seen.worst_second)
+        if seen.state in (AccountState.OPEN, AccountState.LOWERED):
+            self.of(self.ratelimit_lowered, seen.account).set(seen.state is AccountState.LOWERED)
 
     def _job_finished(self, seen: JobFinished) -> None:
         self.of(self.jobs_finished, seen.account, seen.end).inc()
@@ -193,6 +223,8 @@ class Metrics(Series):
     def _call_finished(self, seen: CallFinished) -> None:
         self.of(self.api_requests, seen.account, seen.operation, seen.result).inc()
         self.of(self.api_duration, seen.operation).observe(seen.duration_s)
+        if seen.code:
+            self.of(self.api_refusals, seen.account, seen.code if seen.code in CODES else "other").inc()
         if seen.operation is Operation.SEND:
             self.recipients_per_call.observe(seen.recipients)
             self.jobs_per_call.observe(seen.jobs)

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
+Family = type[CounterMetricFamily | GaugeMetricFamily]
 Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
+
+
+class Found(Collector):
+    """A metric of what is counted elsewhere, and found there now and then: before it is found it has no series.
+
+    A 0 meanwhile would look like news when the count is found to be another. ``label`` "" is for one series without.
+    """
+
+    def __init__(self, family: Family, name: str, meaning: str, label: str = "") -> None:
+        self._family, self._name, self._meaning = family, name, meaning
+        self._labels = [label] if label else []
+        self._values: Mapping[str, float] = {}
+
+    def set(self, values: Mapping[str, float]) -> None:
+        """Export these, by the label's value, or for "" alone."""
+        self._values = values
+
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+        """What was found."""
+        family = self._family(self._name, self._meaning, labels=self._labels)
+        for value, number in self._values.items():
+            family.add_metric([value] if self._labels else [], number)
+        yield family
 
 
 class Registry:
@@ -50,6 +76,11 @@ class Registry:
     def _histogram(self, name: str, meaning: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
         made = Histogram(f"mms_{name}", meaning, labels, buckets=tuple(buckets), registry=self.registry)
         return self._noted(made, labels)
+
+    def _found(self, family: Family, name: str, meaning: str, label: str = "") -> Found:
+        found = Found(family, f"mms_{name}", meaning, label)
+        self.registry.register(found)
+        return found
 
     def _noted(self, metric: Labelled, labels: Iterable[str]) -> Labelled:
         if "account" in labels:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import enum
 import time
+from collections.abc import Iterable
 from functools import partial
 
-from prometheus_client import Info
+from prometheus_client import Counter, Gauge, Histogram, Info
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 from worker.adapters.prometheus_receiving import ReceivingSeries
 from worker.core.delivery import Lane
 from worker.core.events import ResolvedAs
-from worker.core.outcome import SuspendedBecause
+from worker.core.outcome import ALL_NOT_LISTED, REFUSAL_CODES, SuspendedBecause
 from worker.core.settlement import End, RequeueReason
 from worker.core.topology import REPORTS_QUEUE, jobs_queue
 from worker.flow.observations import CallResult, DuplicateSource, Operation, Role
@@ -23,8 +25,12 @@ from worker.flow.observations import CallResult, DuplicateSource, Operation, Rol
 _CALL_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 _STORE_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 2)
 _WAIT_S = (0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800, 3600, 14400)
+#: 60 is the service level: see deploy/prometheus/rules/recording.yaml.
+_OVERDUE_S = (1, 5, 15, 60, 300, 900, 3600)
 _RECIPIENTS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 _ATTEMPTS = (1, 2, 3, 4, 5, 6, 8)
+#: The API's own words for "never"; others count as "other".
+CODES = (*sorted(REFUSAL_CODES | {ALL_NOT_LISTED}), "other")
 PUBLISH_FAILURES = ("not connected", "connection lost", "unroutable", "other")
 _SENDING = (Operation.SEND, Operation.ACCOUNT)
 _ASKING = (Operation.ACCOUNT, Operation.REPLIES, Operation.MARK_READ)
@@ -47,6 +53,7 @@ class Series(ReceivingSeries):
         #: Until when (monotonic) an account gets no slots.
         self.closed_until_s: dict[str, float] = {}
         self._declare_jobs()
+        self._declare_backlog()
         self._declare_calls()
         self._declare_limiter()
         self._declare_journal()
@@ -60,7 +67,8 @@ class Series(ReceivingSeries):
         if account not in self._accounts:
             self._accounts.add(account)
             self._create_account_at_zero(account)
-            self.ratelimit_pace.labels(account).set(limit_per_s)
+            if self._does is Does.SEND:
+                self.ratelimit_pace.labels(account).set(limit_per_s)
         self.ratelimit_limit.labels(account).set(limit_per_s)
 
     def forget(self, account: str) -> None:
@@ -72,6 +80,11 @@ class Series(ReceivingSeries):
         if self._does is Does.SEND:
             for queue in queues:
                 self.consumer_active.remove(queue)
+
+    @property
+    def sends(self) -> bool:
+        """Whether the process is a sending worker."""
+        return self._does is Does.SEND
 
     def is_served(self, account: str) -> bool:
         """Whether the account has series."""
@@ -111,9 +124,40 @@ class Series(ReceivingSeries):
             "last_sent_timestamp_seconds", "When a job was last accepted by the API.", ("account",)
         )
 
+    def _declare_backlog(self) -> None:
+        self.backlog_jobs = self._gauge(
+            "backlog_jobs",
+            "Jobs that wait in the account's queue and in all workers' hands. All workers tell the same: take the max.",
+            ("account", "lane"),
+        )
+        self.backlog_drain = self._gauge(
+            "backlog_drain_seconds",
+            "How long the backlog takes at the pace in force; +Inf while nothing can be sent. Take the max.",
+            ("account",),
+        )
+        self.job_overdue = self._histogram(
+            "job_overdue_seconds",
+            "How much later a job ended than the backlog at its publishing takes at the full limit.",
+            _OVERDUE_S,
+            ("account", "lane"),
+        )
+        self.dead_letters = self._found(
+            GaugeMetricFamily,
+            "dead_letters",
+            "Jobs and reports in mms.dead. All workers tell the same: take the max.",
+        )
+        self.unroutable_jobs = self._found(
+            GaugeMetricFamily,
+            "unroutable_jobs",
+            "Jobs in mms.unroutable, published for an account that does not exist. Take the max.",
+        )
+
     def _declare_calls(self) -> None:
         self.api_requests = self._counter(
             "api_requests_total", "Calls to the API, by what came of them.", ("account", "operation", "result")
+        )
+        self.api_refusals = self._counter(
+            "api_refusals_total", "Sends that the API refused, by its code.", ("account", "code")
         )
         self.api_duration = self._histogram(
             "api_request_duration_seconds", "From the call's start to its whole answer.", _CALL_S, ("operation",)
@@ -145,6 +189,9 @@ class Series(ReceivingSeries):
         )
         self.ratelimit_lowered = self._gauge(
             "ratelimit_lowered", "1 while the API is found to keep to less than the configured limit.", ("account",)
+        )
+        self.ratelimit_wait = self._histogram(
+            "ratelimit_wait_seconds", "Wait of a call that lacked nothing but its slot.", _WAIT_S, ("account",)
         )
         self.slot_late = self._histogram("ratelimit_late_seconds", "How late after its slot a call left.", _STORE_S)
         self.limiter_duration = self._histogram(
@@ -200,6 +247,15 @@ class Series(ReceivingSeries):
     def _declare_runtime(self, version: str) -> None:
         self.event_loop_lag = self._gauge("event_loop_lag_seconds", "How late the event loop woke up at the last look.")
         self.draining = self._gauge("draining", "1 from the stop signal until the end.")
+        self.drains = self._found(
+            CounterMetricFamily,
+            "drains",
+            "Workers that have ended, of all there ever were, by how their drain came out. Take the max.",
+            "result",
+        )
+        self.oldest_unacked = self._gauge(
+            "oldest_unacked_seconds", "For how long the oldest job has been in this worker without an acknowledgement."
+        )
         self.reloads = self._counter("reloads_total", "Reloads of the accounts, by result.", ("result",))
         self.accounts_not_started = self._gauge(
             "accounts_not_started", "Accounts that are wanted and could not be started; they are tried again."
@@ -215,38 +271,51 @@ class Series(ReceivingSeries):
             self.in_doubt_resolved.labels(account, resolved_as)
         self.duplicate_sends.labels(account)
         self.low_balance.labels(account)
-        for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
-            gauge.labels(account)
-        self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
         if self._does is Does.SEND:
             self._create_sending_at_zero(account)
         else:
             self._create_receiving_at_zero(account)
 
     def _create_sending_at_zero(self, account: str) -> None:
-        for because in SuspendedBecause:
-            self.account_suspended.labels(account, because)
-        for redelivered in ("true", "false"):
-            self.jobs_received.labels(account, redelivered)
-        for end in End:
-            self.jobs_finished.labels(account, end)
-        for reason in RequeueReason:
-            self.jobs_requeued.labels(account, reason)
-        for taken in ("sent", "refused"):
-            self.recipients.labels(account, taken)
+        self._create_limiter_at_zero(account)
+        closed_sets: tuple[tuple[Counter | Gauge | Histogram, Iterable[str]], ...] = (
+            (self.account_suspended, SuspendedBecause),
+            (self.jobs_received, ("true", "false")),
+            (self.jobs_finished, End),
+            (self.job_end_to_end, End),
+            (self.job_overdue, Lane),
+            (self.jobs_requeued, RequeueReason),
+            (self.recipients, ("sent", "refused")),
+            (self.api_refusals, CODES),
+            (self.duplicates_suppressed, DuplicateSource),
+        )
+        for metric, values in closed_sets:
+            for value in values:
+                metric.labels(account, value)
         for lane in Lane:
             self.consumer_active.labels(jobs_queue(account, lane))
-        for source in DuplicateSource:
-            self.duplicates_suppressed.labels(account, source)
-        self.jobs_suspected.labels(account)
-        for gauge in (self.in_doubt_jobs, self.in_doubt_oldest, self.last_sent):
+        for alone in (
+            self.jobs_suspected,
+            self.job_queue_wait,
+            self.in_doubt_jobs,
+            self.in_doubt_oldest,
+            self.last_sent,
+        ):
+            alone.labels(account)
+
+    def _create_limiter_at_zero(self, account: str) -> None:
+        for gauge in (self.ratelimit_guard, self.ratelimit_rolling_max, self.ratelimit_lowered):
             gauge.labels(account)
+        self.ratelimit_closed.labels(account).set_function(partial(self._is_closed, account))
+        self.ratelimit_wait.labels(account)
 
     def _create_at_zero(self) -> None:
         for role in Role:
             self.broker_connected.labels(role)
             self.broker_blocked.labels(role)
             self.broker_losses.labels(role)
+        for operation in _SENDING if self._does is Does.SEND else _ASKING:
+            self.api_duration.labels(operation)
         for failure in PUBLISH_FAILURES:
             self.publish_failures.labels(failure)
         self.limiter_mode.labels("shared").set(1)

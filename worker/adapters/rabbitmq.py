@@ -13,10 +13,12 @@ from typing import Any
 
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, answers_or_gone
 from worker.adapters.rabbitmq_consumer import AccountConsumer, Receipt, Take
+from worker.adapters.rabbitmq_depths import depths_over
 from worker.adapters.rabbitmq_link import Link
 from worker.adapters.rabbitmq_publisher import Publisher
 from worker.adapters.rabbitmq_watch import LOOK_S, ConsumerWatch
 from worker.core.delivery import Delivery, Publication
+from worker.core.status import Depth
 from worker.core.topology import Topology, jobs_queues, journal_mark
 from worker.flow.observations import Observer, Role
 from worker.flow.ports import Monotonic
@@ -90,6 +92,16 @@ class RabbitBroker:
         await self._supervisors.cancel()
         await self._asked.cancel()
         await asyncio.gather(self._consuming.close(), self._publisher.link.close())
+
+    @property
+    def oldest_in_hand_s(self) -> float:
+        """For how long the delivery has had no ack that has had none for longest; 0 when there is none."""
+        since = (one.oldest_since_s for one in self._accounts.values())
+        return max((self._monotonic() - since_s for since_s in since if since_s is not None), default=0.0)
+
+    async def depths(self, queues: Sequence[str]) -> dict[str, Depth | None] | None:
+        """Each queue's depth, None when there is no such queue; None for all when the broker does not tell."""
+        return await depths_over(self._consuming, queues)
 
     # --- Publishing --------------------------------------------------------------------------------------
 
@@ -171,6 +183,7 @@ class RabbitBroker:
         receipt = delivery.receipt
         assert isinstance(receipt, Receipt)  # noqa: S101 - only this adapter makes receipts
         receipt.consumer.unacked -= 1
+        receipt.in_hand.pop(receipt.delivery_tag, None)
         if not receipt.channel.is_closed:
             try:
                 with answers_or_gone():

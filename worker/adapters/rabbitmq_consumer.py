@@ -72,13 +72,18 @@ class Consumer:
         return is_dead
 
 
+#: Delivery tags without an ack in the order in which they came, and since when (s, monotonic).
+InHand = dict[int, float]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Receipt:
-    """What it takes to acknowledge a delivery."""
+    """What it takes to acknowledge a delivery. ``in_hand``: those of the channel without an ack."""
 
     channel: Channel
     delivery_tag: int
     consumer: Consumer
+    in_hand: InHand
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class AccountConsumer:
         self._numbers = itertools.count(1)
         self._wanted: _Wanted | None = None
         self._channel: Channel | None = None
+        #: Of the present channel.
+        self._in_hand: InHand = {}
         #: By queue, those that are believed to be alive.
         self._consumers: dict[str, Consumer] = {}
         #: Tags of those that are not; should the broker know them all the same, it is told to forget them.
@@ -122,6 +129,11 @@ class AccountConsumer:
         """Those that are believed to be alive."""
         return tuple(self._consumers.values())
 
+    @property
+    def oldest_since_s(self) -> float | None:
+        """Since when (monotonic) the delivery is in hand that is so for longest; None: there is none."""
+        return next(iter(self._in_hand.values()), None)
+
     # --- What is wanted ----------------------------------------------------------------------------------
 
     async def consume(self, take: Take, prefetch: int) -> None:
@@ -144,6 +156,7 @@ class AccountConsumer:
         async with self._changing:
             self._wanted = None
             channel, self._channel = self._channel, None
+            self._in_hand = {}
             self._all_inactive()
             if channel is not None:
                 await self._link.close_channel(channel)
@@ -153,7 +166,7 @@ class AccountConsumer:
 
     def connected(self) -> None:
         """There is a new connection: everything is to be declared and consumed there."""
-        self._channel = None
+        self._channel, self._in_hand = None, {}
         self._all_inactive()
         self._lack(SETTING_UP)
 
@@ -206,7 +219,7 @@ class AccountConsumer:
             self._dead_tags.clear()
             channel = await self._link.open_channel(is_confirmed=False, on_end=self._channel_ended)
             channel.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
-            self._channel = channel
+            self._channel, self._in_hand = channel, {}
         while self._dead_tags:
             await channel.basic_cancel(self._dead_tags.pop(), timeout=self._timeout_s)
         await channel.basic_qos(prefetch_count=wanted.prefetch, timeout=self._timeout_s)
@@ -257,7 +270,7 @@ class AccountConsumer:
 
     def _channel_ended(self, channel: Channel, reason: str) -> None:
         if channel is self._channel:
-            self._channel = None
+            self._channel, self._in_hand = None, {}
             self._all_inactive()
             self._lack(reason)
 
@@ -285,10 +298,14 @@ class AccountConsumer:
     def _receiver(
         self, take: Take, lane: Lane, consumer: Consumer, channel: Channel
     ) -> Callable[[DeliveredMessage], Any]:
+        in_hand = self._in_hand
+
         async def receive(message: DeliveredMessage) -> None:
             properties = message.header.properties
+            received_at_s, delivery_tag = self._monotonic(), message.delivery_tag or 0
             consumer.received += 1
             consumer.unacked += 1
+            in_hand[delivery_tag] = received_at_s
             take(
                 Delivery(
                     account=self.account,
@@ -297,8 +314,8 @@ class AccountConsumer:
                     headers=properties.headers or {},
                     redelivered=bool(message.redelivered),
                     published_at=_as_moment(properties.timestamp),
-                    received_at_s=self._monotonic(),
-                    receipt=Receipt(channel, message.delivery_tag or 0, consumer),
+                    received_at_s=received_at_s,
+                    receipt=Receipt(channel, delivery_tag, consumer, in_hand),
                 )
             )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aio_pika.abc import AbstractConnection
+from aiormq.channel import Channel
 from aiormq.exceptions import ChannelNotFoundEntity
 
 from worker.adapters.rabbitmq_connection import (
@@ -17,11 +18,14 @@ from worker.adapters.rabbitmq_connection import (
     open_raw_channel,
     why,
 )
+from worker.adapters.rabbitmq_link import Link
 from worker.core.status import Depth
 from worker.flow.observations import Role
 from worker.flow.ports import CannotStart
 
 CLOSE_S_MAX = 2.0
+#: One look over a kept connection, at all queues.
+LOOK_S_MAX = 10.0
 
 
 class QueueDepths:
@@ -53,6 +57,39 @@ class QueueDepths:
             with contextlib.suppress(*AMQP_FAILURES), answers_or_gone():
                 async with asyncio.timeout(CLOSE_S_MAX):
                     await connection.close()
+
+
+async def depths_over(link: Link, queues: Sequence[str]) -> dict[str, Depth | None] | None:
+    """The same over a connection that is kept for something else; None when the broker does not tell now.
+
+    On channels of its own: the broker closes one with each answer that there is no such queue.
+    """
+    if not link.ready.is_set():
+        return None
+    channel: Channel | None = None
+    found: dict[str, Depth | None] = {}
+    try:
+        with answers_or_gone():
+            async with asyncio.timeout(LOOK_S_MAX):
+                for queue in queues:
+                    if channel is None or channel.is_closed:
+                        channel = await link.open_channel(is_confirmed=False, on_end=_not_looked_after)
+                    try:
+                        declared = await channel.queue_declare(queue, passive=True)
+                    except ChannelNotFoundEntity:
+                        found[queue] = None
+                    else:
+                        found[queue] = Depth(declared.message_count or 0, declared.consumer_count or 0)
+    except AMQP_FAILURES:
+        return None
+    finally:
+        if channel is not None:
+            await link.close_channel(channel)
+    return found
+
+
+def _not_looked_after(channel: Channel, reason: str) -> None:
+    """A look's channel may end: there will be another."""
 
 
 async def _depth(connection: AbstractConnection, queue: str) -> Depth | None:

@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from worker.adapters.rabbitmq_connection import BrokerAddress
 from worker.adapters.rabbitmq_publisher import Publisher
 from worker.core.delivery import Publication
-from worker.core.topology import Topology
+from worker.core.topology import REPORTS_EXCHANGE, Topology
 from worker.flow.observations import Observer
 from worker.flow.ports import Monotonic
 from worker.flow.tasks import Tasks
 
 
 class EventPublisher:
-    """Implements the ``Publishing`` port over a connection of its own. ``topology``: declared on each new one."""
+    """Implements the ``Publishing`` port over a connection of its own. ``topology``: declared on each new one.
+
+    It publishes to ``mms.events`` and ``mms.reports`` alone.
+    """
 
     def __init__(
         self,
@@ -28,7 +31,12 @@ class EventPublisher:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._publisher = Publisher(
-            address=address, topology=topology, timeout_s=publish_timeout_s, observe=observe, monotonic=monotonic
+            address=address,
+            topology=topology,
+            timeout_s=publish_timeout_s,
+            observe=observe,
+            monotonic=monotonic,
+            probe_exchange=REPORTS_EXCHANGE,
         )
         self._supervisors = Tasks(on_failure)
 

@@ -61,13 +61,16 @@ class Publisher:
         timeout_s: float,
         observe: Observer,
         monotonic: Monotonic,
+        probe_exchange: str = "",
     ) -> None:
+        """``probe_exchange``: one that this user may publish to and that leads nobody's messages anywhere."""
         self.link = Link(
             role=Role.PUBLISH, address=address, topology=topology, observe=observe, set_up=self._open_channel
         )
         self._timeout_s = timeout_s
         self._observe = observe
         self._monotonic = monotonic
+        self._probe_exchange = probe_exchange
         self._line: _Line | None = None
         self._unblocked = asyncio.Event()
         self._unblocked.set()
@@ -132,7 +135,9 @@ class Publisher:
         """
         channel = await self.link.open_channel(is_confirmed=True)
         try:
-            await channel.basic_publish(b"", routing_key=NOBODY, mandatory=False, timeout=self._timeout_s)
+            await channel.basic_publish(
+                b"", exchange=self._probe_exchange, routing_key=NOBODY, mandatory=False, timeout=self._timeout_s
+            )
         except TimeoutError as error:
             raise CannotStart(
                 f"The broker confirms nothing within {self._timeout_s:g} s: look for an alarm there (memory, disk), "

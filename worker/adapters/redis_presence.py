@@ -1,7 +1,8 @@
-"""Which workers are there and how many jobs each has in hand, for whoever looks from outside (``status``).
+"""Which workers are there, how many jobs each has in hand, and how those that left have ended.
 
 What a worker was handed over is in no queue's count. So each tells now and then; what it told is gone with it, at the
-latest when ``GONE_AFTER_S`` has passed.
+latest when ``GONE_AFTER_S`` has passed. How its drain came out is counted here too: a process that has ended answers no
+scrape, so those that live tell of it.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import orjson
 from redis.asyncio import Redis
 
 from worker.adapters.redis_connection import REDIS_FAILURES
-from worker.core.status import Held
+from worker.core.status import DrainResult, Held
+from worker.flow.observations import DrainEnded, Observation
 
 TELL_S = 3.0
 GONE_AFTER_S = 16
 #: The index of who is there is written anew with every so many tellings only: Redis is for the slots.
 INDEX_EVERY = 10
 WORKERS_KEY = "mms:workers"
+DRAINS_KEY = "mms:drains"
 
 Waiting = Callable[[], Mapping[str, tuple[int, int]]]
 
@@ -33,6 +36,12 @@ class Presence:
         self._redis = redis
         self._name = name
         self._waiting = waiting
+        self._drained: DrainResult | None = None
+
+    def note(self, seen: Observation) -> None:
+        """Take in what the flow tells."""
+        if isinstance(seen, DrainEnded):
+            self._drained = seen.result
 
     async def keep_telling(self) -> None:
         """For ever; while Redis is away nobody can be told."""
@@ -44,8 +53,10 @@ class Presence:
             await asyncio.sleep(TELL_S)
 
     async def leave(self) -> None:
-        """Be there no more."""
+        """Be there no more, and count how that came."""
         try:
+            if self._drained is not None:
+                await self._redis.hincrby(DRAINS_KEY, self._drained.value, 1)
             await self._redis.delete(_key(self._name))
             await self._redis.srem(WORKERS_KEY, self._name)
         except REDIS_FAILURES:
@@ -67,6 +78,12 @@ async def held_by_workers(redis: Redis) -> dict[str, Held]:
             before = held.get(account, Held(0, 0, 0))
             held[account] = Held(before.urgent + urgent, before.bulk + bulk, before.workers + 1)
     return held
+
+
+async def drains_so_far(redis: Redis) -> dict[DrainResult, int]:
+    """How workers have ended, of all that ever did. Raises what ``REDIS_FAILURES`` names."""
+    counted = await redis.hgetall(DRAINS_KEY)
+    return {result: int(counted.get(result.encode(), 0)) for result in DrainResult}
 
 
 def _key(name: str) -> str:

@@ -26,6 +26,7 @@ from worker.commands.terminal import error_console, refuse, run_async
 from worker.core.held_jobs import Filters, HeldJob, Holding, printable, read_held
 from worker.core.redrive import Asked, Decision, Done, Kept
 from worker.flow.ports import WalkFailed
+from worker.parts import broker_address
 from worker.settings import BrokerSettings, SettingsProblems, load_broker
 
 EXIT_NOT_ALL = 1
@@ -229,11 +230,7 @@ def _run(work: Coroutine[Any, Any, int], tally: Tally) -> int:
 
 
 def _address(settings: BrokerSettings) -> BrokerAddress:
-    return BrokerAddress(
-        url=settings.amqp_url.get_secret_value(),
-        name=f"mms-worker operator {os.getpid()}",
-        timeout_s=settings.publish_timeout_s,
-    )
+    return broker_address(settings, name=f"mms-worker operator {os.getpid()}")
 
 
 # --- For people ------------------------------------------------------------------------------------------

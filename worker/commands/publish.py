@@ -24,6 +24,7 @@ from worker.commands.terminal import error_console, refuse, run_async
 from worker.core.delivery import Lane
 from worker.core.job import JOB_BYTES_MAX, Rejected, decode
 from worker.flow.ports import CannotStart, PublishFailed, PublishUnconfirmed
+from worker.parts import broker_address
 from worker.settings import BrokerSettings, SettingsProblems, load_broker
 
 EXIT_NOT_ALL_PUBLISHED, EXIT_INTERRUPTED = 1, 130
@@ -211,11 +212,7 @@ def _settings_or_exit() -> BrokerSettings:
 
 
 def _address(settings: BrokerSettings) -> BrokerAddress:
-    return BrokerAddress(
-        url=settings.amqp_url.get_secret_value(),
-        name=f"mms-worker publish {os.getpid()}",
-        timeout_s=settings.publish_timeout_s,
-    )
+    return broker_address(settings, name=f"mms-worker publish {os.getpid()}")
 
 
 def _lane(*, is_urgent: bool) -> Lane:

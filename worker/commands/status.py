@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from worker.adapters.rabbitmq_depths import QueueDepths
-from worker.adapters.redis_connection import REDIS_FAILURES, redis_client, words_for
+from worker.adapters.redis_connection import REDIS_FAILURES, words_for
 from worker.adapters.redis_journal import doubts_in
 from worker.adapters.redis_limiter import look_at
 from worker.adapters.redis_presence import held_by_workers
@@ -27,7 +27,7 @@ from worker.core.journal import Doubts
 from worker.core.status import AccountState, AccountStatus, Depth, Held, Look, account_status
 from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, UNROUTABLE_QUEUE, jobs_queue
 from worker.flow.ports import CannotStart
-from worker.parts import broker_address
+from worker.parts import broker_address, build_redis
 from worker.settings import Settings
 
 #: Between two looks, from which rates are taken.
@@ -59,7 +59,7 @@ async def show_status(settings: Settings, *, is_watching: bool, is_json: bool) -
     async with AsyncExitStack() as stack:
         depths = QueueDepths(broker_address(settings))
         stack.push_async_callback(depths.close)
-        redis = redis_client(settings.redis_url.get_secret_value(), timeout_s=settings.redis_timeout_s)
+        redis = build_redis(settings)
         stack.push_async_callback(redis.aclose)
         seen = statuses(settings, redis, depths)
         console = Console()

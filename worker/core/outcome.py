@@ -120,7 +120,7 @@ _CREDENTIAL_CODES = frozenset({"AUTH_FAILED", "AUTH_FAILED_NO_DATA"})
 _NO_CREDIT = re.compile(r"\b(enough|insufficient|out of)\s+(\w+\s+){0,2}credits?\b", re.IGNORECASE)
 _CREDIT_CODES = frozenset({"LEDGER_ERROR"})
 #: Documented codes that say "never", whatever the HTTP status they come with.
-_REFUSAL_CODES = frozenset(
+REFUSAL_CODES = frozenset(
     {
         "FIELD_EMPTY",
         "FIELD_INVALID",
@@ -165,7 +165,7 @@ def _classify_answer(answer: Answer, envelope: Envelope | None) -> Outcome:  # n
         return Suspended(SuspendedBecause.CREDIT, description)
     if status == _OK and envelope is not None and code == SUCCESS:
         return _accepted(envelope)
-    if status == _OK and code not in _REFUSAL_CODES:
+    if status == _OK and code not in REFUSAL_CODES:
         return InDoubt("the API answered HTTP 200 with a body that cannot be read")
     if envelope is None:
         # Some gateway's page, not the API's word: surely not sent, but no reason to drop a customer's job.

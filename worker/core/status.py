@@ -23,6 +23,15 @@ class AccountState(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
+class DrainResult(enum.StrEnum):
+    """How the drain of a worker came out."""
+
+    WHOLE = "whole"
+    """All calls under way ended, and were told."""
+    TIMED_OUT = "timed_out"
+    """Its limit passed, or a second signal came, before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Depth:
     """Of one queue: jobs that wait in it (not those that a worker holds), and who consumes it."""

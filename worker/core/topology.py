@@ -6,7 +6,7 @@ quorum queues, but the event log, which is a stream; everything is durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,9 @@ from worker.core.delivery import Lane
 JOBS_EXCHANGE = "mms.jobs"
 EVENTS_EXCHANGE = "mms.events"
 UNROUTABLE_EXCHANGE = "mms.unroutable"
+#: What receivers publish reports to that wait: it leads to the queues below by their names, and nowhere else. With the
+#: default exchange, which leads everywhere, whoever takes over a receiver could make jobs.
+REPORTS_EXCHANGE = "mms.reports"
 
 DEAD_QUEUE = "mms.dead"
 IN_DOUBT_QUEUE = "mms.in_doubt"
@@ -78,6 +81,17 @@ class Topology:
         """What all accounts have in common."""
         return replace(self, queues=tuple(queue for queue in self.queues if account_and_lane(queue.name) is None))
 
+    def part(self, exchanges: Collection[str], queues: Collection[str]) -> Topology:
+        """What is called so, with the bindings between them."""
+        return Topology(
+            tuple(exchange for exchange in self.exchanges if exchange.name in exchanges),
+            tuple(
+                replace(queue, bindings=tuple(binding for binding in queue.bindings if binding[0] in exchanges))
+                for queue in self.queues
+                if queue.name in queues
+            ),
+        )
+
     @property
     def accounts(self) -> tuple[str, ...]:
         """Whose queues are in it."""
@@ -125,25 +139,45 @@ def report_wait_queue(delay_s: int) -> str:
 
 
 def topology(accounts: Iterable[str]) -> Topology:
-    """Everything to declare for ``accounts``."""
+    """Everything there is, with ``accounts``."""
     return Topology(
         exchanges=(
             Exchange(UNROUTABLE_EXCHANGE, "fanout"),
             Exchange(JOBS_EXCHANGE, "direct", {"alternate-exchange": UNROUTABLE_EXCHANGE}),
             Exchange(EVENTS_EXCHANGE, "topic"),
             *(Exchange(retry_queue(delay_s), "fanout") for delay_s in RETRY_DELAYS_S),
+            Exchange(REPORTS_EXCHANGE, "direct"),
         ),
         queues=(
             Queue(UNROUTABLE_QUEUE, _quorum(), ((UNROUTABLE_EXCHANGE, ""),)),
-            Queue(DEAD_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT)),
+            Queue(DEAD_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT), ((REPORTS_EXCHANGE, DEAD_QUEUE),)),
             Queue(IN_DOUBT_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT)),
             _event_log(),
             *(_retry(delay_s) for delay_s in RETRY_DELAYS_S),
-            Queue(REPORTS_QUEUE, _limited()),
+            Queue(REPORTS_QUEUE, _limited(REPORTS_EXCHANGE), ((REPORTS_EXCHANGE, REPORTS_QUEUE),)),
             *(_report_wait(delay_s) for delay_s in REPORT_DELAYS_S),
             *(queue for account in accounts for queue in jobs_queues(account)),
         ),
     )
+
+
+def for_sending(accounts: Iterable[str]) -> Topology:
+    """What a worker declares."""
+    everything = topology(accounts)
+    reports = _reports_queues()
+    return everything.part(
+        [exchange.name for exchange in everything.exchanges if exchange.name != REPORTS_EXCHANGE],
+        [queue.name for queue in everything.queues if queue.name not in reports],
+    )
+
+
+def for_receiving() -> Topology:
+    """What a receiver declares."""
+    return topology(()).part({EVENTS_EXCHANGE, REPORTS_EXCHANGE}, {EVENTS_QUEUE, DEAD_QUEUE, *_reports_queues()})
+
+
+def _reports_queues() -> set[str]:
+    return {REPORTS_QUEUE, *map(report_wait_queue, REPORT_DELAYS_S)}
 
 
 def _quorum(**arguments: object) -> dict[str, Any]:
@@ -158,10 +192,10 @@ def _handed_on_to(exchange: str) -> dict[str, Any]:
     return _quorum(dead_letter_exchange=exchange, dead_letter_strategy="at-least-once", overflow="reject-publish")
 
 
-def _limited() -> dict[str, Any]:
-    """What is handed out too often without an end goes to ``mms.dead``."""
+def _limited(through: str = "") -> dict[str, Any]:
+    """What is handed out too often without an end goes to ``mms.dead``, through that exchange."""
     return {
-        **_handed_on_to(""),
+        **_handed_on_to(through),
         "x-dead-letter-routing-key": DEAD_QUEUE,
         "x-delivery-limit": DELIVERY_LIMIT,
     }
@@ -181,13 +215,14 @@ def _retry(delay_s: int) -> Queue:
 
 
 def _report_wait(delay_s: int) -> Queue:
+    name = report_wait_queue(delay_s)
     arguments = {
-        **_handed_on_to(""),
+        **_handed_on_to(REPORTS_EXCHANGE),
         "x-dead-letter-routing-key": REPORTS_QUEUE,
         "x-message-ttl": delay_s * 1000,
         "x-max-length": REPORTS_WAITING_MAX,
     }
-    return Queue(report_wait_queue(delay_s), arguments)
+    return Queue(name, arguments, ((REPORTS_EXCHANGE, name),))
 
 
 def _event_log() -> Queue:

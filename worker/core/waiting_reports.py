@@ -17,7 +17,7 @@ from worker.core.delivery import OUR_HEADERS, Publication, count_in
 from worker.core.events import timestamp
 from worker.core.held_jobs import HeldMessage
 from worker.core.reports import Report
-from worker.core.topology import DEAD_QUEUE, REPORT_DELAYS_S, REPORTS_QUEUE, report_wait_queue
+from worker.core.topology import DEAD_QUEUE, REPORT_DELAYS_S, REPORTS_EXCHANGE, REPORTS_QUEUE, report_wait_queue
 
 _ACCOUNT, _WAITED_S = f"{OUR_HEADERS}account", f"{OUR_HEADERS}waited-s"
 _FIRST_S, _THEN_S = REPORT_DELAYS_S
@@ -40,7 +40,7 @@ def put_aside(waiting: WaitingReport) -> Publication:
     report = waiting.report
     fields = {"message_id": report.message_id, "to": report.to, "status": report.status, "more": report.more}
     return Publication(
-        exchange="",
+        exchange=REPORTS_EXCHANGE,
         routing_key=report_wait_queue(delay_s),
         body=orjson.dumps(fields),
         headers={_ACCOUNT: waiting.account, _WAITED_S: waiting.waited_s + delay_s},
@@ -68,7 +68,7 @@ def bury(body: bytes, headers: Mapping[str, Any], reason: str, *, at: datetime) 
     account = headers.get(_ACCOUNT)
     of = {_ACCOUNT: account} if isinstance(account, str) else {}
     ours = {f"{OUR_HEADERS}reasons": [f"{REPORTS_QUEUE}: {reason}"], f"{OUR_HEADERS}dead-at": timestamp(at)}
-    return Publication("", DEAD_QUEUE, body, of | ours)
+    return Publication(REPORTS_EXCHANGE, DEAD_QUEUE, body, of | ours)
 
 
 def of_a_report(letter: HeldMessage) -> Publication | None:
@@ -76,4 +76,4 @@ def of_a_report(letter: HeldMessage) -> Publication | None:
     if _WAITED_S not in letter.headers or isinstance(read_waiting(letter.body, letter.headers), str):
         return None
     kept = {name: letter.headers[name] for name in (_ACCOUNT, _WAITED_S)}
-    return Publication("", REPORTS_QUEUE, letter.body, kept)
+    return Publication(REPORTS_EXCHANGE, REPORTS_QUEUE, letter.body, kept)

@@ -336,7 +336,8 @@ class AccountSender:
         called_at_s = self._monotonic()
         # Told here and not when the slot was there: a busy event loop comes to this call later.
         late_s = self._slots.left(slot, len(batch.jobs))
-        self._observe(SlotTaken(self.account, called_at_s - batch.jobs[0].delivery.received_at_s, late_s))
+        waited_s = called_at_s - batch.jobs[0].delivery.received_at_s
+        self._observe(SlotTaken(self.account, waited_s, late_s, slot.wait_s))
         self._silence.left(batch, called_at_s)
         try:
             outcome = await self._abortably(self._pipeline.call(batch))

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.core.accounts import AccountsChange
+from worker.core.delivery import Lane
 from worker.core.events import ResolvedAs
 from worker.core.outcome import SuspendedBecause
 from worker.core.reports import ReportStatus
 from worker.core.settlement import End, RequeueReason
+from worker.core.status import AccountState, DrainResult
 from worker.flow.ports import LimiterState
 
 
@@ -73,6 +75,46 @@ class JobFinished:
     recipients_refused: int
     job_id: str | None
     why: str | None
+    lane: Lane = Lane.BULK
+
+
+@dataclass(frozen=True, slots=True)
+class JobTimed:
+    """A job ended, by ``overdue_s`` later than the backlog at its publishing explains (0: in time)."""
+
+    account: str
+    lane: Lane
+    overdue_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogSeen:
+    """What waits for the account, as all workers see it alike; ``drain_s`` is infinite when nothing can leave.
+
+    ``pace_per_s`` and ``worst_second`` are None while nothing was sent for the account, or Redis is away.
+    """
+
+    account: str
+    jobs: Mapping[Lane, int]
+    drain_s: float
+    state: AccountState
+    pace_per_s: float | None
+    worst_second: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJobsCounted:
+    """How many messages the broker has in ``mms.dead`` and in ``mms.unroutable``."""
+
+    dead: int
+    unroutable: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainsCounted:
+    """How workers have ended, of all that ever did: how many by each result."""
+
+    by_result: Mapping[DrainResult, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +174,10 @@ class JobRequeued:
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
-    """``recipients`` and ``jobs``: how many the call carried; none, when it only asked."""
+    """``recipients`` and ``jobs``: how many the call carried; none, when it only asked.
+
+    ``code``: the API's own, of a call that it refused.
+    """
 
     account: str
     operation: Operation
@@ -141,15 +186,20 @@ class CallFinished:
     recipients: int
     low_balance: bool
     jobs: int = 0
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotTaken:
-    """A call left: how long the job that led it had waited in this worker, and how late after its slot it left."""
+    """A call left: how long the job that led it had waited in this worker, and how late after its slot it left.
+
+    ``slot_wait_s``: how long the call had been waited for with nothing but a slot lacking.
+    """
 
     account: str
     waited_s: float
     late_s: float
+    slot_wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +330,11 @@ class DrainEnded:
     aborted: int
     untold: int
 
+    @property
+    def result(self) -> DrainResult:
+        """How it came out."""
+        return DrainResult.TIMED_OUT if self.aborted or self.untold else DrainResult.WHOLE
+
 
 @dataclass(frozen=True, slots=True)
 class ReportTold:
@@ -373,7 +428,11 @@ Observation = (
     JobReceived
     | Suspected
     | JobFinished
+    | JobTimed
     | JobRequeued
+    | BacklogSeen
+    | HeldJobsCounted
+    | DrainsCounted
     | DuplicateSuppressed
     | DuplicateSendDetected
     | DoubtsCounted

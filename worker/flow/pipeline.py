@@ -251,6 +251,7 @@ class Pipeline:
                 len(numbers),
                 low_balance=low_balance,
                 jobs=len(batch.jobs),
+                code=outcome.code if isinstance(outcome, Refused) else "",
             )
         )
         return outcome

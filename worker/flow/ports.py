@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.accounts import Credentials
+from worker.core.backlog import PlannedWait
 from worker.core.batch import CallContent
 from worker.core.delivery import Delivery, Publication
 from worker.core.held_jobs import HeldMessage
@@ -22,6 +23,7 @@ from worker.core.outcome import Response
 from worker.core.picture import Picture
 from worker.core.reports import Report
 from worker.core.sendings import Ask, Found, SentJob, Trace
+from worker.core.status import Depth, DrainResult, Held, Look
 
 #: Seconds on a clock that only goes forward. The flow never reads the wall clock for a wait.
 Monotonic = Callable[[], float]
@@ -358,6 +360,38 @@ class HeldWalk(Protocol):
 
 #: Begins a walk through the jobs in doubt, for as long as the context lasts. Raises ``CannotStart``.
 OpenWalk = Callable[[], AbstractAsyncContextManager[HeldWalk]]
+
+
+# --- Watching --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLook:
+    """What the shared store tells at a moment: ``buckets`` and ``held`` by account, and how workers have ended."""
+
+    buckets: Mapping[str, Look]
+    held: Mapping[str, Held]
+    drains: Mapping[DrainResult, int]
+
+
+class BacklogStore(Protocol):
+    """What the backlog is told from, and where its planned waits are kept for workers to come. Nothing ever fails."""
+
+    async def look(self, accounts: Sequence[str]) -> StoreLook | None:
+        """What there is now; None while the store does not answer."""
+
+    async def recall(self, accounts: Sequence[str]) -> Mapping[str, Sequence[PlannedWait]]:
+        """The planned waits of the last day, of those of ``accounts`` of which that can be told now."""
+
+    async def keep(self, waits: Mapping[str, PlannedWait]) -> None:
+        """Keep these too, by account; while the store is away, some are lost."""
+
+
+class QueueDepths(Protocol):
+    """Tells how full queues are."""
+
+    async def depths(self, queues: Sequence[str]) -> Mapping[str, Depth | None] | None:
+        """Each queue's depth, None when there is no such queue; None for all when the broker does not tell."""
 
 
 class Turn(Protocol):

@@ -242,6 +242,7 @@ class Settler:
             recipients_refused=refused,
             job_id=settlement.job_id,
             why=settlement.why,
+            lane=delivery.lane,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,16 +35,25 @@ GIVE_BACK_S_MAX = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Slot ``n`` of ``slots``: permission for one call at ``at_s`` (monotonic). ``news``: how often there was any."""
+    """Slot ``n`` of ``slots``: permission for one call at ``at_s`` (monotonic). ``news``: how often there was any.
+
+    ``wanted_at_s``: when it was asked for.
+    """
 
     slots: Slots
     n: int
     news: int = 0
+    wanted_at_s: float = math.inf
 
     @property
     def at_s(self) -> float:
         """When the call is to leave."""
         return self.slots.at_s(self.n)
+
+    @property
+    def wait_s(self) -> float:
+        """For how long it was waited for."""
+        return max(0.0, self.at_s - self.wanted_at_s)
 
     @property
     def tolerance_s(self) -> float:
@@ -164,6 +174,7 @@ class SlotRow:
 
     async def _upcoming(self, wanted: int, lead_s: float) -> Slot | None:
         """The next slot that can still be used; None when the account is suspended."""
+        wanted_at_s = self._monotonic()
         while True:
             if self._slots is None or self._used >= self._slots.count:
                 asking, self._next = self._next, None
@@ -171,7 +182,7 @@ class SlotRow:
                 self._used = 0
                 if self._slots is None:
                     return None
-            slot = Slot(self._slots, self._used, self._news)
+            slot = Slot(self._slots, self._used, self._news, wanted_at_s)
             self._used += 1
             if not self._is_missed(slot):
                 break

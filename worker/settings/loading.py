@@ -19,7 +19,7 @@ from worker.settings.accounts_file import (
     single_account,
 )
 from worker.settings.model import BrokerSettings, ReceiverSettings, Settings
-from worker.settings.relations import relations
+from worker.settings.relations import broker_relations, relations
 from worker.settings.sentences import is_secret, nearest, sentences, shown
 from worker.settings.values import Unreadable, read_secret
 
@@ -86,12 +86,14 @@ def _load(
 def load_broker(environ: Mapping[str, str]) -> BrokerSettings | SettingsProblems:
     """Read and check what publishing takes; the worker's other variables are not looked at."""
     own = {_variable(name) for name in BrokerSettings.model_fields}
-    given = {name: value for name, value in environ.items() if value.strip() and name.removesuffix(_FILE) in own}
+    given = {name: value for name, value in environ.items() if value.strip() and {name, name.removesuffix(_FILE)} & own}
     values, problems = _values_by_field(given, _variables(Settings, AccountFields))
     try:
         settings = BrokerSettings(**values)  # type: ignore[arg-type]  # texts
     except ValidationError as error:
         problems += [sentence for _, sentence in sentences(BrokerSettings, error, _variable)]
+    else:
+        problems += [relation.otherwise for relation in broker_relations(settings) if not relation.holds]
     return SettingsProblems(tuple(problems)) if problems else settings
 
 
@@ -105,6 +107,8 @@ def settings_reference() -> list[SettingDoc]:
 
 _STAND_INS: Final = {"app_key": STAND_IN_KEY, "callback_token": STAND_IN_TOKEN}
 _DEFAULT_IN_WORDS: Final = {
+    "amqp_ca_file": "system store",
+    "redis_ca_file": "system store",
     "api_ca_file": "system store",
     "media_ca_file": "system store",
     "drain_s_max": "covers the longest call",

@@ -45,6 +45,7 @@ class BrokerSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     amqp_url: AmqpUrl = Field(_AMQP_URL, description="broker; amqps:// for TLS")
+    amqp_ca_file: CaFile | None = Field(None, description="CA bundle to trust for the broker; never turned off")
     publish_timeout_s: Seconds = Field(10.0, description="how long the broker may take to confirm a publish")
     region: Region = Field("AU", description="how national numbers (04…) are read; any country code is taken")
 
@@ -65,6 +66,7 @@ class Settings(BrokerSettings):
     """Valid settings. Made by `load`, which also checks the relations; reads nothing by itself."""
 
     redis_url: RedisUrl = Field(_REDIS_URL, description="limiter and journal; rediss:// for TLS, or unix://")
+    redis_ca_file: CaFile | None = Field(None, description="CA bundle to trust for Redis; never turned off")
     redis_timeout_s: Seconds = Field(0.5, description="how long Redis may take; asked twice before sending stops")
 
     api_url: ApiUrl = Field(description="the API's base address, https only; calls go to {MMS_API_URL}/send-mms")

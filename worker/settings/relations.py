@@ -3,11 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import SecretStr
 
 from worker.core.journal import JOURNAL_SLACK_S
 from worker.settings.accounts_file import AccountSettings
-from worker.settings.model import LANES_PER_ACCOUNT, ReceiverSettings, Settings
+from worker.settings.model import LANES_PER_ACCOUNT, BrokerSettings, ReceiverSettings, Settings
 from worker.settings.sentences import shown
 from worker.settings.values import certificate_fault
 
@@ -86,9 +90,44 @@ def relations(s: Settings) -> Iterator[Relation]:
         f"MMS_REPORTS_S ({s.reports_s}) must be at least {REPORTS_S_MIN}, which is two days, or reports that come late"
         " would be told twice, or without their job: raise it.",
     )
+    yield from broker_relations(s)
+    yield from _of_trust(_Trust("redis", "rediss", "ssl_ca_certs", s.redis_url, s.redis_ca_file))
     yield from _of_accounts(s)
     if isinstance(s, ReceiverSettings):
         yield from _of_receiving(s)
+
+
+def broker_relations(s: BrokerSettings) -> Iterator[Relation]:
+    """Those of what it takes to publish."""
+    yield from _of_trust(_Trust("amqp", "amqps", "cafile", s.amqp_url, s.amqp_ca_file))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trust:
+    """Whom to trust at an address. ``scheme``: that of TLS; ``parameter``: the address's own way to say it."""
+
+    name: str
+    scheme: str
+    parameter: str
+    url: SecretStr
+    ca_file: Path | None
+
+
+def _of_trust(trust: _Trust) -> Iterator[Relation]:
+    parts = urlsplit(trust.url.get_secret_value())
+    url, ca_file = f"MMS_{trust.name.upper()}_URL", f"MMS_{trust.name.upper()}_CA_FILE"
+    fields = (f"{trust.name}_url", f"{trust.name}_ca_file")
+    yield Relation(
+        fields,
+        trust.ca_file is None or parts.scheme == trust.scheme,
+        f"{ca_file} is set, but {url} does not begin with {trust.scheme}://, so nothing would be encrypted: correct"
+        " the address, or leave the file out.",
+    )
+    yield Relation(
+        fields,
+        trust.ca_file is None or trust.parameter not in parse_qs(parts.query),
+        f"{ca_file} is set, and {url} holds {trust.parameter} as well: keep one of them.",
+    )
 
 
 def _of_accounts(s: Settings) -> Iterator[Relation]:

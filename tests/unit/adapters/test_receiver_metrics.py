@@ -20,6 +20,7 @@ from worker.flow.observations import (
     CallResult,
     DoubtResolved,
     DuplicateSendDetected,
+    LimiterAnswered,
     Observation,
     Operation,
     RepliesPolled,
@@ -30,6 +31,7 @@ from worker.flow.observations import (
     ReportRepeated,
     ReportTold,
 )
+from worker.flow.ports import LimiterState
 
 DELIVERED = ReportTold("acme", ReportStatus.DELIVERED, 42.0, is_of_known_job=True)
 EFFECTS: list[tuple[Observation, str, float]] = [
@@ -112,6 +114,13 @@ def test_what_only_a_sending_worker_knows_is_none_of_a_receivers_series() -> Non
     for receiving in ("mms_reports_", "mms_replies_", "mms_reply_polls", "mms_account_balance_low"):
         assert [name for name in ours if name.startswith(receiving)]
         assert not [name for name in workers if name.startswith(receiving)]
+
+
+def test_what_a_receiver_hears_of_the_pace_is_not_told_since_it_is_old_soon() -> None:
+    observed = metrics()
+    before = set(samples(observed))
+    observed.observe(LimiterAnswered("acme", 0.001, None, LimiterState(4.5, 0.005, 5.0, 30.0, 15, "")))
+    assert {name for name in set(samples(observed)) - before if "ratelimit" in name} == set()
 
 
 def test_the_series_of_one_account_stay_within_their_budget() -> None:

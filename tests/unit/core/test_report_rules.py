@@ -60,7 +60,7 @@ def read_back(publication: Publication) -> WaitingReport:
 
 def test_a_report_that_waits_says_all_that_there_is_to_say_and_for_how_long_it_has_waited() -> None:
     publication = put_aside(WaitingReport("acme", REPORT))
-    assert (publication.exchange, publication.routing_key) == ("", "mms.reports.wait.3s")
+    assert (publication.exchange, publication.routing_key) == ("mms.reports", "mms.reports.wait.3s")
     waiting = read_back(publication)
     assert waiting == WaitingReport("acme", REPORT, 3)
     assert waiting.report.more == REPORT.more
@@ -117,7 +117,7 @@ def test_a_report_that_the_broker_buried_is_retried_as_one_and_nothing_else_is()
     retried = retry(read_held(letter, Holding.DEAD), is_forced=False)
     assert isinstance(retried, Done)
     (again,) = retried.publications
-    assert (again.exchange, again.routing_key, again.headers) == ("", "mms.reports", GOOD.headers)
+    assert (again.exchange, again.routing_key, again.headers) == ("mms.reports", "mms.reports", GOOD.headers)
     assert read_back(again) == WaitingReport("acme", REPORT, 3)
     unreadable = HeldMessage(b"{", {"x-mms-waited-s": 3}, None)
     assert isinstance(retry(read_held(unreadable, Holding.DEAD), is_forced=False), Kept)

@@ -10,6 +10,8 @@ from worker.core.topology import (
     REPORT_DELAYS_S,
     RETRY_DELAYS_S,
     account_and_lane,
+    for_receiving,
+    for_sending,
     jobs_queue,
     jobs_queues,
     report_wait_queue,
@@ -55,15 +57,45 @@ def test_a_report_that_waits_is_handed_on_to_be_looked_at_and_no_more_wait_than_
     for delay_s in REPORT_DELAYS_S:
         arguments = QUEUES[report_wait_queue(delay_s)].arguments
         assert arguments["x-message-ttl"] == delay_s * 1000
-        assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == ("", "mms.reports")
+        assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == (
+            "mms.reports",
+            "mms.reports",
+        )
         assert arguments["x-max-length"] > 0
 
 
-@pytest.mark.parametrize("name", ["mms.reports", "mms.jobs.acme"])
-def test_what_is_handed_out_too_often_is_a_dead_letter(name: str) -> None:
+@pytest.mark.parametrize(("name", "through"), [("mms.reports", "mms.reports"), ("mms.jobs.acme", "")])
+def test_what_is_handed_out_too_often_is_a_dead_letter(name: str, through: str) -> None:
     arguments = QUEUES[name].arguments
     assert arguments["x-delivery-limit"] == 100
-    assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == ("", "mms.dead")
+    assert (arguments["x-dead-letter-exchange"], arguments["x-dead-letter-routing-key"]) == (through, "mms.dead")
+
+
+def test_the_exchange_of_reports_leads_to_where_they_wait_and_die_and_nowhere_else() -> None:
+    bound = {
+        queue.name: binding[1] for queue in BUILT.queues for binding in queue.bindings if binding[0] == "mms.reports"
+    }
+    names = {"mms.dead", "mms.reports", "mms.reports.wait.3s", "mms.reports.wait.20s"}
+    assert bound == {name: name for name in names}
+
+
+def test_a_worker_declares_all_but_what_is_for_reports() -> None:
+    sending = for_sending(["acme", "other"])
+    reports = {"mms.reports", "mms.reports.wait.3s", "mms.reports.wait.20s"}
+    assert {queue.name for queue in sending.queues} == QUEUES.keys() - reports
+    assert {each.name for each in BUILT.exchanges} - {each.name for each in sending.exchanges} == {"mms.reports"}
+    assert all(binding[0] != "mms.reports" for queue in sending.queues for binding in queue.bindings)
+    assert sending.accounts == ("acme", "other")
+
+
+def test_a_receiver_declares_nothing_of_jobs_and_nothing_otherwise() -> None:
+    receiving = for_receiving()
+    assert {each.name for each in receiving.exchanges} == {"mms.events", "mms.reports"}
+    reports = {"mms.reports", "mms.reports.wait.3s", "mms.reports.wait.20s"}
+    assert {queue.name for queue in receiving.queues} == {"mms.events.log", "mms.dead", *reports}
+    assert all(QUEUES[queue.name] == queue for queue in receiving.queues)
+    for queue in receiving.queues:
+        assert queue.arguments.get("x-dead-letter-exchange", "mms.reports") == "mms.reports"
 
 
 def test_a_job_of_an_unknown_account_has_somewhere_to_go() -> None:

@@ -15,7 +15,7 @@ from worker.core.recipients import TELLING_MS_MAX
 from worker.core.reports import ReportStatus
 from worker.core.resolution import read
 from worker.core.sendings import Ask
-from worker.core.topology import REPORTS_QUEUE
+from worker.core.topology import REPORTS_EXCHANGE, REPORTS_QUEUE
 from worker.flow.observations import (
     DuplicateSendDetected,
     ReportPutAside,
@@ -584,7 +584,7 @@ def test_what_cannot_be_read_is_buried_with_the_reason_and_the_others_go_on() ->
         vendor = Vendor()
         receiver = vendor.receiver()
         receiver.broker.publish_failures.append("connection lost")
-        vendor.server.accept(Publication("", REPORTS_QUEUE, b"{", {"x-mms-account": "acme"}))
+        vendor.server.accept(Publication(REPORTS_EXCHANGE, REPORTS_QUEUE, b"{", {"x-mms-account": "acme"}))
         receiver.looks()
         await asyncio.sleep(2)
         (headers,) = vendor.server.headers("mms.dead")

@@ -95,6 +95,20 @@ def test_a_slot_is_handed_over_at_its_moment() -> None:
     run_virtual(story())
 
 
+def test_a_slot_knows_for_how_long_it_was_waited_for() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        row = row_on(slow_limiter(10))
+        for _ in range(5):
+            wanted_at_s = loop.time()
+            slot = await taken(row, 5)
+            assert slot.wait_s == pytest.approx(loop.time() - wanted_at_s, abs=0.001)
+        assert slot.wait_s > 0.05
+        assert Slot(slot.slots, 0).wait_s == 0
+
+    run_virtual(story())
+
+
 def test_a_slot_put_back_is_the_next_one() -> None:
     async def story() -> None:
         row = row_on(slow_limiter(10))

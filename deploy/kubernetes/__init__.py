@@ -1,0 +1,1 @@
+"""Kubernetes: what is generated of it. The rest is plain kustomize."""

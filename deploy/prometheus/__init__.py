@@ -1,0 +1,1 @@
+"""Prometheus' configuration and rules, and what is made from them."""

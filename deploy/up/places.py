@@ -1,0 +1,86 @@
+"""Where everything of a running system lives, below `.run/up`, and how one is told from another."""
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Final, Self
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+FOLDER: Final = ROOT / ".run" / "up"
+COMPOSE_SECRETS: Final = ROOT / ".run" / "compose-secrets"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One thing that can be reached: what it is, its address, and how to get in."""
+
+    what: str
+    address: str
+    login: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the keeper says of itself. `failure`: why it could not start; empty while it starts and once it is ready."""
+
+    pid: int
+    is_ready: bool = False
+    failure: str = ""
+    places: tuple[Place, ...] = ()
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """While it starts."""
+        return cls(os.getpid())
+
+    def write(self, folder: Path) -> None:
+        """Whole or not at all: somebody may be reading."""
+        fresh = folder / "state.new"
+        fresh.write_text(json.dumps(asdict(self)))
+        fresh.replace(folder / "state.json")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """What was written last, by whomever."""
+        try:
+            told = json.loads((folder / "state.json").read_text())
+        except FileNotFoundError:
+            return None
+        places = tuple(Place(**place) for place in told.pop("places"))
+        return cls(**told, places=places)
+
+
+class Lock:
+    """Held by the keeper as long as it lives, however it ends: whoever finds it taken knows that the state is true.
+
+    A process id alone may be somebody else's by now.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file: IO[str] = (folder / "lock").open("w")
+
+    def take(self) -> bool:
+        """Whether it is ours now."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+
+def running(folder: Path) -> State | None:
+    """What runs with this folder now, or None."""
+    if not folder.exists():
+        return None
+    lock = Lock(folder)
+    try:
+        return None if lock.take() else State.read(folder) or State(pid=0)
+    finally:
+        lock.close()

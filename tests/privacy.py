@@ -1,0 +1,28 @@
+"""What nobody may read in a log, a metric, an error or what a command says: phone numbers and secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import unquote, urlsplit
+
+#: An Australian mobile number as it may be written, with what people write between its digits taken out; not what
+#: follows a decimal point.
+_NUMBER = re.compile(r"(?<![\d.])(?:\+?61|0)4\d{8}(?!\d)")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[ ()-](?=\d)")
+_SECRETS = ("MMS_APP_KEY", "MMS_APP_SECRET", "MMS_CALLBACK_TOKEN")
+_ADDRESSES = ("MMS_AMQP_URL", "MMS_REDIS_URL")
+#: Shorter ones may stand anywhere by chance.
+_SECRET_CHARACTERS_MIN = 6
+
+
+def private_in(words: str, secrets: Iterable[str]) -> set[str]:
+    """What of ``words`` is a number or one of ``secrets``."""
+    return {secret for secret in secrets if secret in words} | set(_NUMBER.findall(_BETWEEN_DIGITS.sub("", words)))
+
+
+def secrets_in(environment: Mapping[str, str]) -> set[str]:
+    """The secrets that the product is given there, those within addresses among them."""
+    given = {environment.get(name, "") for name in _SECRETS}
+    given |= {unquote(urlsplit(environment.get(name, "")).password or "") for name in _ADDRESSES}
+    return {secret for secret in given if len(secret) >= _SECRET_CHARACTERS_MIN}

@@ -1,0 +1,47 @@
+"""The look at what is told finds what it is for, however it is written."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.privacy import private_in, secrets_in
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["+61412345678", "61412345678", "0412345678", "to +61 412 345 678 now", '{"to":"0412-345-678"}', "%2B61412345678x"],
+)
+def test_a_number_is_found(words: str) -> None:
+    assert private_in(words, ()) != set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "1795677743.349700",
+        "0.0412345678",
+        "mms_x_sum 61.4123456789",
+        "2026-11-26T07:38:58.149309Z",
+        "614123456789",
+        "port 41234",
+    ],
+)
+def test_other_figures_are_none(words: str) -> None:
+    assert private_in(words, ()) == set()
+
+
+def test_secrets_are_found_wherever_they_were_given() -> None:
+    environment = {
+        "MMS_APP_KEY": "key-of-acme",
+        "MMS_CALLBACK_TOKEN": "a-token-of-it",
+        "MMS_AMQP_URL": "amqps://worker:p%40ssword@broker/mms",
+        "MMS_REDIS_URL": "redis://:another@redis/0",
+        "MMS_ACCOUNT": "acme-account",
+    }
+    secrets = secrets_in(environment)
+    assert secrets == {"key-of-acme", "a-token-of-it", "p@ssword", "another"}
+    assert private_in("login p@ssword failed for acme-account", secrets) == {"p@ssword"}
+
+
+def test_what_is_not_secret_is_not_looked_for() -> None:
+    assert secrets_in({"MMS_AMQP_URL": "amqp://guest:guest@127.0.0.1/"}) == set()
