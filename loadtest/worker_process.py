@@ -1,5 +1,6 @@
 """The workers: subprocesses of this machine, set up by environment variables alone."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,6 @@ from typing import Self
 
 import httpx
 
-from deploy.local.ports import LOOPBACK, free_port
 from loadtest.failure import LoadTestError
 
 READY_S_MAX = 30.0
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 class WorkerProcess:
     """`python -m worker run`, from the start of the `with` block to its end. Its log goes to a file in `folder`.
 
-    `command` is what it runs instead: "receive". `admin_port`: any free one by default.
+    `command` is what it runs instead: "receive". `admin_port`: 0 is any free one.
     """
 
     def __init__(
@@ -37,13 +37,14 @@ class WorkerProcess:
         folder: Path,
         settings: Mapping[str, str],
         command: str = "run",
-        admin_port: int | None = None,
+        admin_port: int = 0,
     ) -> None:
         self.name = name
         self._command = command
         self._log = folder / f"{name.replace(' ', '-')}.log"
         self._settings = settings
-        self._admin_port = free_port() if admin_port is None else admin_port
+        self._admin_port = admin_port
+        self._admin_url: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.alive_at_us = 0
         """When it was last seen alive (wall clock)."""
@@ -77,8 +78,11 @@ class WorkerProcess:
 
     @property
     def admin_url(self) -> str:
-        """Where it serves its metrics and its health."""
-        return f"http://{LOOPBACK}:{self._admin_port}"
+        """Where it serves its metrics and its health, once it has said so."""
+        self._admin_url = self._admin_url or told_admin_url(self.log())
+        if self._admin_url is None:
+            raise LoadTestError(f"{self.name.capitalize()} has not started. The end of its log:\n{self.log_tail()}")
+        return self._admin_url
 
     @property
     def ended(self) -> str | None:
@@ -137,6 +141,17 @@ class WorkerProcess:
     def _is_ready(self) -> bool:
         try:
             answer = httpx.get(f"{self.admin_url}/readyz", timeout=1.0, trust_env=False)
-        except httpx.HTTPError:
+        except (LoadTestError, httpx.HTTPError):
             return False
         return answer.is_success
+
+
+def told_admin_url(log: str) -> str | None:
+    """Where a process serves its metrics and its health, by its log; None until it says that it has started.
+
+    It takes a free port itself: one that is chosen for it may be taken by another when it comes to it.
+    """
+    for line in log.splitlines():
+        if '"started"' in line and line.endswith("}"):
+            return f"http://{json.loads(line)['admin']}"
+    return None

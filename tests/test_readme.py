@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from prometheus_client import generate_latest
+
+from worker.adapters.prometheus import Metrics
+from worker.adapters.prometheus_series import Does
 from worker.settings import settings_reference
 
 README = Path(__file__).resolve().parent.parent / "README.md"
+#: Celery's.
+WORDS_OF_OTHERS = {"rate_limit"}
 
 
 def settings_table() -> str:
@@ -29,3 +35,22 @@ def test_every_file_that_it_links_to_exists() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", README.read_text())
     missing = [link for link in links if "://" not in link and not (README.parent / link).exists()]
     assert missing == []
+
+
+def test_every_metric_that_it_names_exists() -> None:
+    exported = [
+        generate_latest(Metrics(accounts={"acme": 15.0}, version="1", calls_max=1, does=does).registry).decode()
+        for does in Does
+    ]
+    families = set(re.findall(r"^# TYPE (mms_\w+)", "\n".join(exported), re.MULTILINE))
+    named = set(re.findall(r"\b(mms_[a-z_]+)", README.read_text()))
+    assert len(named) > 20
+    assert named - families == set()
+
+
+def test_every_word_that_it_names_from_the_code_is_there() -> None:
+    """Log lines, fields, resolutions: whatever is in backticks and has an underscore."""
+    named = set(re.findall(r"`((?!mms_)[a-z]+(?:_[a-z]+)+)`", README.read_text())) - WORDS_OF_OTHERS
+    source = "\n".join(file.read_text() for file in (README.parent / "worker").rglob("*.py"))
+    assert len(named) > 15
+    assert {word for word in named if not re.search(rf"\b{word}\b", source)} == set()

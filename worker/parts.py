@@ -92,8 +92,8 @@ def build_sendings(settings: Settings, groups: RedisGroups) -> RedisSendings:
 
 
 def build_reply_book(settings: Settings, redis: Redis) -> RedisReplyBook:
-    """What is remembered of replies."""
-    return RedisReplyBook(redis=redis, keep_s=settings.deduplication_s)
+    """What is remembered of replies: as long as of jobs, and no shorter than of reports, which come late as well."""
+    return RedisReplyBook(redis=redis, keep_s=max(settings.deduplication_s, settings.reports_s))
 
 
 def report_wait_s_max(settings: Settings) -> float:

@@ -147,4 +147,5 @@ class Screen:
 
     def say(self, sentence: str) -> None:
         """Tell of something that happened, above the board."""
-        self._console.print(sentence, markup=False, soft_wrap=True)
+        # A terminal would break it in the middle of a word; elsewhere a line is a sentence.
+        self._console.print(sentence, markup=False, soft_wrap=self._live is None)

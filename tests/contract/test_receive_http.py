@@ -120,6 +120,31 @@ async def test_what_is_posted_arrives_as_it_is(tls: bool) -> None:  # noqa: FBT0
         assert all(0 < limit_s <= 10 for limit_s in stage.desk.limits_s)
 
 
+NO_HTTP = {
+    "no method": b"+61412345678 / HTTP/1.1\r\n\r\n",
+    "no header": f"POST {REPORTS} HTTP/1.1\r\nHost: x\r\n+61412345678 x\r\n\r\n".encode(),
+    "no length": f"POST {REPORTS} HTTP/1.1\r\nHost: x\r\nContent-Length: +61412345678\r\n\r\n".encode(),
+    "no chunk": f"POST {REPORTS} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n+61412345678\r\n".encode(),
+    "a long address": b"POST /callbacks/61412345678" + b"x" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("said", NO_HTTP.values(), ids=NO_HTTP)
+async def test_what_is_no_http_is_answered_in_our_own_words_and_counted(said: bytes) -> None:
+    async with a_stage() as stage:
+        reader, writer = await stage.line()
+        writer.write(said)
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        assert b" 400 " in answer
+        assert b"aiohttp" not in answer
+        assert b"61412345678" not in answer
+        assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["reasons"]
+        assert stage.results() == [CallbackResult.UNKNOWN_ADDRESS]
+        assert stage.desk.taken == []
+
+
 STRANGE = {
     "a wrong token": ("POST", "/callbacks/acme/the-token-of-acm3/reports"),
     "an empty token": ("POST", "/callbacks/acme//reports"),
@@ -264,15 +289,35 @@ async def test_who_goes_away_in_the_middle_disturbs_nobody() -> None:
         assert stage.server.in_hand == 0
 
 
-async def test_a_body_that_is_not_what_its_headers_say_is_not_taken() -> None:
-    async with a_stage(take_s_max=0.3) as stage:
+async def test_a_body_that_is_not_what_its_headers_say_is_refused_at_once() -> None:
+    async with a_stage() as stage:
         reader, writer = await stage.line()
         writer.write(f"POST {REPORTS} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n".encode())
         await until(lambda: stage.server.in_hand == 1)
         writer.write(b"not a size\r\n")
-        # Which of the two hangs on the library's parser: one of them leaves it at waiting for the rest.
-        assert (await asyncio.wait_for(reader.readline(), 5)).split()[1] in {b"400", b"503"}
+        async with asyncio.timeout(5):
+            answer = await reader.read()  # to its end: nothing can be read on there
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1") == 1
+        assert b"the body is not transferred as its headers say" in answer
+        assert stage.results() == [CallbackResult.MALFORMED]
         assert stage.desk.taken == []
+        writer.close()
+
+
+async def test_what_follows_a_whole_body_and_is_no_request_does_not_harm_it() -> None:
+    async with a_stage() as stage:
+        stage.desk.until = asyncio.Event()
+        reader, writer = await stage.line()
+        writer.write(f"POST {REPORTS} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n[]".encode())
+        await until(lambda: stage.desk.taken)
+        writer.write(b"no request\r\n\r\n")
+        await asyncio.sleep(0.1)
+        stage.desk.until.set()
+        async with asyncio.timeout(5):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert stage.results() == [CallbackResult.TAKEN, CallbackResult.UNKNOWN_ADDRESS]
         writer.close()
 
 
@@ -338,6 +383,22 @@ async def test_a_port_that_is_taken_is_one_sentence() -> None:
             await second.start()
 
 
+async def test_a_host_that_nobody_knows_is_one_sentence_that_says_so() -> None:
+    server = CallbackServer(
+        host="nobody.invalid",
+        port=0,
+        tls=None,
+        tokens=TOKENS,
+        take=Desk().take,
+        observe=print,
+        monotonic=time.monotonic,
+    )
+    with pytest.raises(CannotStart) as raised:
+        await server.start()
+    assert "Unknown error" not in str(raised.value)
+    assert "set MMS_RECEIVE_PORT (0 takes any free port) or MMS_RECEIVE_HOST" in str(raised.value)
+
+
 @pytest.mark.parametrize("tls", [True, False])
 async def test_at_its_end_what_is_in_hand_is_answered_and_nothing_more_is_taken(tls: bool) -> None:  # noqa: FBT001 - a parameter
     async with a_stage(tls=tls) as stage, stage.another_client() as idle:
@@ -358,6 +419,27 @@ async def end_while_in_hand(stage: Stage, idle: httpx.AsyncClient) -> None:
     assert (await in_hand).status_code == 200
     await asyncio.wait_for(closing, 5)
     assert [body for _, _, body in stage.desk.taken] == [b"0", b"1"]
+
+
+@pytest.mark.parametrize("kept_open", [True, False])
+async def test_at_its_end_a_body_that_is_still_coming_is_read_and_taken(kept_open: bool) -> None:  # noqa: FBT001 - a parameter
+    async with a_stage() as stage, stage.another_client() as idle:
+        await idle.post(REPORTS, content=b"0")
+        reader, writer = await stage.line()
+        writer.write(f"POST {REPORTS} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n[".encode())
+        await until(lambda: stage.server.in_hand == 1)
+        closing = asyncio.create_task(stage.server.close())
+        await asyncio.sleep(0.2)
+        writer.write(b"]")
+        if kept_open:
+            async with asyncio.timeout(5):
+                answer = await reader.read()  # to its end: nothing more is taken there
+            assert answer.startswith(b"HTTP/1.1 200 ")
+        else:
+            writer.close()
+        await asyncio.wait_for(closing, 5)
+        assert [body for _, _, body in stage.desk.taken] == [b"0", b"[]"]
+        writer.close()
 
 
 async def refused(ask: Callable[[], Awaitable[object]]) -> None:

@@ -12,6 +12,8 @@ from worker.adapters.memory_sendings import MemoryReplyBook
 from worker.adapters.redis_connection import redis_client
 from worker.adapters.redis_reply_book import RedisReplyBook, reply_key
 from worker.flow.ports import JournalAway, ReplyFound
+from worker.parts import build_reply_book
+from worker.settings import Settings, load
 
 Book = MemoryReplyBook | RedisReplyBook
 KEEP_S = 1_000
@@ -102,3 +104,15 @@ async def test_redis_that_cannot_be_reached_is_a_value() -> None:
         answers = [await book.look("acme", ["a"], "r1"), await book.told("acme", ["a"])]
         answers.append(await book.put_off("acme", ["a"], "r1"))
         assert [type(answer) for answer in answers] == [JournalAway] * 3
+
+
+@pytest.mark.parametrize(("deduplication_s", "keep_s"), [("700", 259_200), ("604800", 604_800)])
+async def test_however_soon_jobs_are_forgotten_replies_are_remembered_for_days(
+    redis_url: str, deduplication_s: str, keep_s: int
+) -> None:
+    given = {"MMS_API_URL": "https://api.example", "MMS_APP_KEY": "key-1", "MMS_DEDUPLICATION_S": deduplication_s}
+    settings = load(given)
+    assert isinstance(settings, Settings)
+    async with Redis.from_url(redis_url) as redis:
+        await build_reply_book(settings, redis).told("acme", ["a"])
+        assert keep_s - 60 < await redis.ttl(reply_key("acme", "a")) <= keep_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from importlib import resources
 
 import orjson
@@ -132,7 +133,7 @@ async def test_a_report_that_came_first_is_known_once_its_send_is_answered(sendi
     assert (first.doubts, first.unknown, first.sent, first.final) == ((), 1, None, None)
     await sendings.put_off("acme", [ask("m1")])
     await asyncio.sleep(0.02)
-    assert (await stranger(sendings, ask("m1"))).age_us >= 20_000
+    await stranger(sendings, ask("m1"))
     await sendings.note("acme", [sent("m1")])
     assert (await known(sendings, ask("m1"))).job == ONE
 
@@ -141,7 +142,10 @@ async def test_a_message_that_nobody_knows_may_be_of_a_job_in_doubt(sendings: Se
     await sendings.note("acme", [in_doubt(), in_doubt(OTHER), in_doubt(), in_doubt(OTHER, ALSO_TO)])
     found = await stranger(sendings, ask("m1"))
     assert (found.doubts, found.unknown) == ((ONE, OTHER), 1)
-    assert (await stranger(sendings, ask("m2"))).unknown == 2
+    assert (await stranger(sendings, ask("m2"))).fresh == 1
+    await stranger(sendings, replace(ask("m1"), has_waited=True))
+    second = await stranger(sendings, ask("m2"))
+    assert (second.unknown, second.fresh) == (2, 0)
     assert await sendings.assign("acme", ask("m1").report, ONE) is False
     assert await sendings.assign("acme", ask("m1").report, ONE) is False  # the answer was lost
     assert (await known(sendings, ask("m1"))).job == ONE
@@ -335,8 +339,10 @@ def steps_of() -> st.SearchStrategy[tuple[str, list[tuple[str, tuple[object, ...
         trace = Trace(TO, message_id, job.job_id, job.reference, ends)
         return (message_id, job.job_id, job.reference, ends), lambda of, now_ms: note(of, trace, now_ms=now_ms)
 
-    def looked(message_id: str, status: str, token: str) -> tuple[tuple[object, ...], Decide]:
-        return (message_id, status, token), lambda of, now_ms: look(of, message_id, status, token, now_ms=now_ms)
+    def looked(message_id: str, status: str, token: str, waited: bool) -> tuple[tuple[object, ...], Decide]:  # noqa: FBT001
+        return (message_id, status, token, waited), lambda of, now_ms: look(
+            of, message_id, status, token, has_waited=waited, now_ms=now_ms
+        )
 
     def assigned(message_id: str, job: SentJob) -> tuple[tuple[object, ...], Decide]:
         return (message_id, job.job_id, job.reference), lambda of, now_ms: assign(of, message_id, job, now_ms=now_ms)
@@ -350,7 +356,7 @@ def steps_of() -> st.SearchStrategy[tuple[str, list[tuple[str, tuple[object, ...
     or_none = st.one_of(MESSAGES, st.just(""))
     commands = {
         "note": st.builds(noted, or_none, JOBS, st.booleans()),
-        "look": st.builds(looked, MESSAGES, STATUSES, TOKENS),
+        "look": st.builds(looked, MESSAGES, STATUSES, TOKENS, st.booleans()),
         "assign": st.builds(assigned, MESSAGES, JOBS),
         "told": st.builds(were_told, MESSAGES, STATUSES),
         "put_off": st.builds(were_put_off, MESSAGES, STATUSES, TOKENS),

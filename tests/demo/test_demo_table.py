@@ -196,3 +196,14 @@ def test_without_a_terminal_lines_come_at_an_interval() -> None:
         for tick in range(21):
             screen.show(replace(MOMENT, elapsed_s=tick * 0.2))
     assert [text.split(" s ")[0].strip() for text in capture.get().splitlines()] == ["0.0", "2.0", "4.0"]
+
+
+def test_what_is_said_in_a_terminal_breaks_between_words_and_elsewhere_not_at_all() -> None:
+    sentence = " ".join(f"word{number}" for number in range(30))
+    for in_terminal in (True, False):
+        file = StringIO()
+        console = Console(file=file, width=80, force_terminal=in_terminal, color_system=None)
+        Screen(console, 600).say(sentence)
+        lines = file.getvalue().splitlines()
+        assert " ".join(line.strip() for line in lines) == sentence
+        assert all(len(line) <= 80 for line in lines) is in_terminal

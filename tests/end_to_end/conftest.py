@@ -20,6 +20,7 @@ import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from loadtest.simulator.process import SimulatorProcess
+from loadtest.worker_process import told_admin_url
 from tests.deployed import as_deployed
 from tests.privacy import private_in, secrets_in
 
@@ -37,14 +38,21 @@ class Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker", command], cwd=ROOT, env=environment, stdout=output, stderr=output
             )
-        self.admin = f"http://127.0.0.1:{environment['MMS_ADMIN_PORT']}"
+
+    @property
+    def admin(self) -> str:
+        """Where it serves its metrics and its health, once it has said so."""
+        told = told_admin_url(self.log())
+        if told is None:
+            pytest.fail(f"the worker has not started: {self.log()}")
+        return told
 
     def wait_ready(self) -> None:
         until_s = time.monotonic() + START_S_MAX
         while time.monotonic() < until_s:
             assert self.process.poll() is None, f"the worker ended with {self.process.returncode}: {self.log()}"
             try:
-                if httpx.get(f"{self.admin}/readyz").status_code == 200:
+                if (admin := told_admin_url(self.log())) and httpx.get(f"{admin}/readyz").status_code == 200:
                     return
             except httpx.TransportError:
                 pass
@@ -112,7 +120,7 @@ class System:
             "MMS_ACCOUNT": "acme",
             "MMS_APP_KEY": "key-acme",
             "MMS_RATE_PER_S": "50",
-            "MMS_ADMIN_PORT": str(self.port()),
+            "MMS_ADMIN_PORT": "0",
             **settings,
         }
         given = as_deployed(environment, command)

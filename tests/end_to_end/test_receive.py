@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -99,6 +100,37 @@ async def test_sigterm_answers_what_is_in_hand_and_ends_with_exit_code_0(
     receiver.signal(TERM)
     assert receiver.wait() == 0
     assert '"drain_ended"' in receiver.log()
+
+
+async def test_sigterm_under_load_loses_nothing_and_tells_nothing_twice(
+    system: System, client: httpx.AsyncClient
+) -> None:
+    ending, staying = system.start_receiver(), system.start_receiver()
+    message_ids = [f"r-{number}" for number in range(600)]
+    answered: dict[str, int | None] = {}
+
+    async def post(message_id: str, to: Receiver) -> int | None:
+        """The status; None when there was no answer."""
+        try:
+            return (await client.post(f"{to.callbacks}/replies", json=[reply(message_id)])).status_code
+        except httpx.TransportError:
+            return None
+
+    async def post_some(some: list[str]) -> None:
+        for message_id in some:
+            answered[message_id] = await post(message_id, ending)
+
+    posting = [asyncio.ensure_future(post_some(message_ids[first::20])) for first in range(20)]
+    await until(lambda: len(answered) > 100)
+    ending.signal(TERM)
+    await asyncio.gather(*posting)
+    assert await asyncio.to_thread(ending.wait) == 0
+    assert set(answered.values()) == {200, None}
+    for message_id in message_ids:
+        if answered[message_id] != 200:
+            assert await post(message_id, staying) == 200
+    found = await events(system.amqp_url, lambda found: len(found) >= len(message_ids))
+    assert sorted(event["data"]["message_id"] for event in found) == sorted(message_ids)
 
 
 def test_without_a_token_it_does_not_start(system: System) -> None:

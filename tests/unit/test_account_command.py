@@ -63,3 +63,12 @@ def test_no_words_of_the_api_are_taken_for_markup() -> None:
     shown = io.StringIO()
     Console(file=shown, width=160).print(drawn([seen(told(account_name="[red]x[/red]", mms_balance="500"))]))
     assert "[red]x[/red]" in shown.getvalue()
+
+
+def test_no_words_of_the_api_reach_the_terminal_as_its_commands() -> None:
+    wicked = "ACME\x1b[2J\x1b]0;x\x07\r\n\u202e"
+    refused = Answer(401, orjson.dumps({"meta": {"code": 401, "status": "AUTH_FAILED"}, "msg": wicked, "data": []}))
+    shown = io.StringIO()
+    Console(file=shown, width=160).print(drawn([seen(told(account_name=wicked, mms_balance="500")), seen(refused)]))
+    assert shown.getvalue().count("ACME") == 2
+    assert all(character.isprintable() or character == "\n" for character in shown.getvalue())

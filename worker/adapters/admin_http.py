@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 
 from aiohttp import web
@@ -43,8 +44,9 @@ class AdminServer:
             await web.TCPSite(self._runner, self._host, self._asked_port).start()
         except OSError as error:
             await self.close()
+            why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
             raise CannotStart(
-                f"The admin port {self._host}:{self._asked_port} cannot be used ({os.strerror(error.errno or 0)}): "
+                f"The admin port {self._host}:{self._asked_port} cannot be used ({why}): "
                 "set MMS_ADMIN_PORT (0 takes any free port) or MMS_ADMIN_HOST."
             ) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from typing import Literal
@@ -11,6 +12,7 @@ from typing import Literal
 import structlog
 
 from worker.core.accounts import AccountsChange
+from worker.core.quoting import without_numbers
 from worker.core.settlement import End
 from worker.flow.observations import (
     AccountLeft,
@@ -84,6 +86,7 @@ def configure(*, level: str, style: Literal["json", "console"]) -> None:
     )
 
 
+_PLACE = re.compile(r"\d[\d,]*")
 _METRICS_ONLY = (
     JobReceived,
     Suspected,
@@ -108,7 +111,7 @@ class LogObserver:
         self._lowered: set[str] = set()
         #: Accounts whose callbacks are not taken; what was told last of malformed ones, and why no replies are polled.
         self._not_taken: set[str | None] = set()
-        self._malformed: dict[str | None, str | None] = {}
+        self._malformed: dict[str | None, str] = {}
         self._not_polled: dict[str, str] = {}
         self._low_balances: set[str] = set()
 
@@ -133,7 +136,8 @@ class LogObserver:
             case LimiterAnswered():
                 self._limiter_answered(seen)
             case AccountSuspended(account, because, description):
-                log.error("account_suspended", account=account, reason=because.value, description=description)
+                said = without_numbers(description)  # the API's own words: siblings of it list numbers there
+                log.error("account_suspended", account=account, reason=because.value, description=said)
             case AccountResumed(account, because):
                 log.info("account_resumed", account=account, reason=because.value)
             case AccountNotStarted(account, why):
@@ -182,8 +186,8 @@ class LogObserver:
             case CallbackResult.TAKEN if account in self._not_taken:
                 self._not_taken.discard(account)
                 self._log.info("callbacks_taken_again", account=account)
-            case CallbackResult.MALFORMED if self._malformed.get(account) != why:
-                self._malformed[account] = why
+            case CallbackResult.MALFORMED if self._malformed.get(account) != (kind := _wherever(why)):
+                self._malformed[account] = kind
                 self._log.warning("callback_malformed", account=account, why=why)
             case CallbackResult.TAKEN:
                 pass
@@ -223,6 +227,11 @@ class LogObserver:
             self._log.warning(
                 event, account=seen.account, to_per_s=seen.state.lowered_to_per_s, because="the API answered 429"
             )
+
+
+def _wherever(why: str | None) -> str:
+    """The mistakes, whichever entries and characters they are at: those differ from one callback to the next."""
+    return _PLACE.sub("", why or "")
 
 
 def _of_job(seen: JobFinished) -> dict[str, object]:

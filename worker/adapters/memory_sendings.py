@@ -101,7 +101,8 @@ class MemorySendings:
     def _look(self, account: str, ask: Ask) -> Found:
         report, now_ms = ask.report, self._now_ms()
         recipient = self.recipient(account, report.to)
-        known, verdict = look(recipient, report.message_id, report.status, ask.token, now_ms=now_ms)
+        of = (report.message_id, report.status, ask.token)
+        known, verdict = look(recipient, *of, has_waited=ask.has_waited, now_ms=now_ms)
         match verdict:
             case Look.TOLD:
                 return Repeated()

@@ -214,7 +214,10 @@ class Series(ReceivingSeries):
             ("account", "source"),
         )
         self.duplicate_sends = self._counter(
-            "duplicate_sends_detected_total", "Jobs called for again although they had been sent.", ("account",)
+            "duplicate_sends_detected_total",
+            "Jobs that somebody got twice: called for again although they had been sent, or, of a receiver, by the look"
+            " of the reports. The latter is a false alarm where others send for the same account.",
+            ("account",),
         )
         self.in_doubt_jobs = self._gauge("in_doubt_jobs", "Jobs in doubt: sent or not, nobody knows.", ("account",))
         self.in_doubt_oldest = self._gauge(

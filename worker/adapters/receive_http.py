@@ -15,16 +15,19 @@ import hashlib
 import hmac
 import os
 import secrets
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from http import HTTPStatus
+from typing import Protocol
 
 import orjson
 from aiohttp import web
 
+from worker.adapters.receive_connections import Connections
 from worker.flow.callbacks import NOT_IN_TIME, TAKE_S_MAX, CallbackKind, Malformed
-from worker.flow.observations import CallbackAnswered, CallbackResult, Observer
+from worker.flow.observations import CallbackAnswered, CallbackResult, Observer, Surprise
 from worker.flow.ports import CannotStart, Monotonic, NotTaken
 
 BODY_BYTES_MAX = 1_048_576
@@ -38,6 +41,8 @@ IDLE_S_MAX = 75.0
 HANDSHAKE_S_MAX = 10.0
 #: How long the rest of a request that is refused is read and thrown away, so that its answer gets through.
 LINGER_S_MAX = 1.0
+#: At the end, connections whose request was answered are looked for so often.
+END_LOOK_S = 0.01
 #: Connections that wait to be accepted.
 BACKLOG = 512
 #: When the vendor is to post again what could not be taken.
@@ -45,6 +50,7 @@ RETRY_AFTER_S = 30
 SAID_CHARACTERS_MAX = 300
 
 NOTHING_HERE = ("there is nothing here",)
+NO_HTTP = ("this is no request in HTTP/1.1",)
 NOT_NOW = ("it cannot be taken now: post it again",)
 TOO_LARGE = (f"the body has more than {BODY_BYTES_MAX:,} bytes",)
 NOT_POSTED = Malformed(("it must be posted",))
@@ -99,8 +105,9 @@ class CallbackServer:
         self._room = asyncio.Semaphore(bodies_max)
         self._in_hand = 0
         self._listening: asyncio.Server | None = None
-        self._connections = _Connections(
+        self._connections = Connections(
             self._answer,
+            broken=self._broken,
             connections_max=connections_max,
             access_log=None,
             keepalive_timeout=IDLE_S_MAX,
@@ -136,9 +143,10 @@ class CallbackServer:
                 backlog=BACKLOG,
             )
         except OSError as error:
+            why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
             raise CannotStart(
                 f"The address for callbacks {self._host}:{self._asked_port} cannot be used "
-                f"({os.strerror(error.errno or 0)}): set MMS_RECEIVE_PORT (0 takes any free port) or MMS_RECEIVE_HOST."
+                f"({why}): set MMS_RECEIVE_PORT (0 takes any free port) or MMS_RECEIVE_HOST."
             ) from error
 
     async def close(self) -> None:
@@ -148,8 +156,11 @@ class CallbackServer:
             return
         listening.close()
         await asyncio.sleep(0)  # requests that have arrived are begun
-        self._connections.pre_shutdown()
-        await self._connections.shutdown(self._take_s_max)
+        # A body may still be coming, and the library would read no more of it.
+        until_s = self._monotonic() + self._take_s_max
+        while not self._connections.end_idle() and self._monotonic() < until_s:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(END_LOOK_S)
+        await self._connections.shutdown(LINGER_S_MAX)
 
     # --- One request -------------------------------------------------------------------------------------
 
@@ -159,7 +170,10 @@ class CallbackServer:
         if address is None:
             await asyncio.sleep(self._strange_wait_s)
             self._observe(CallbackAnswered(CallbackResult.UNKNOWN_ADDRESS, None, self._monotonic() - started_s))
-            return _response(404, NOTHING_HERE)
+            response = _response(404, NOTHING_HERE)
+            if self._listening is None:
+                response.force_close()
+            return response
         account, kind = address
         self._connections.trust(request.protocol)
         self._in_hand += 1
@@ -168,8 +182,19 @@ class CallbackServer:
         finally:
             self._in_hand -= 1
         result, response, why = _told(found)
+        if found is BROKEN or self._listening is None:
+            response.force_close()
         self._observe(CallbackAnswered(result, account, self._monotonic() - started_s, why))
         return response
+
+    def _broken(self, status: int, error: BaseException | None) -> web.Response:
+        """Answer what the library has no request for, or could not see to an end."""
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._observe(CallbackAnswered(CallbackResult.UNKNOWN_ADDRESS, None, 0.0))
+            return _response(400, NO_HTTP)
+        if error is not None:
+            self._observe(Surprise("callback", error))
+        return _response(503, NOT_NOW, {"Retry-After": str(RETRY_AFTER_S)})
 
     def _address(self, path: str) -> tuple[str, CallbackKind] | None:
         """The account and the kind of what is posted to ``path``; None when the address is nobody's."""
@@ -259,31 +284,3 @@ def _response(status: int, reasons: tuple[str, ...] = (), headers: Mapping[str, 
 def _digest(token: str) -> bytes:
     """Of equal length for all tokens, so that a comparison takes equally long."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-
-
-class _Connections(web.Server):
-    """The open connections. Of too many, the oldest one goes on which no token was ever shown."""
-
-    def __init__(self, *arguments: Any, connections_max: int, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._connections_max = connections_max
-        self._strange: dict[web.RequestHandler, asyncio.Transport] = {}
-        self._trusted: set[web.RequestHandler] = set()
-
-    def trust(self, connection: web.RequestHandler) -> None:
-        """A token was shown on it."""
-        if self._strange.pop(connection, None) is not None:
-            self._trusted.add(connection)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Count it."""
-        super().connection_made(handler, transport)
-        self._strange[handler] = transport
-        if len(self._strange) + len(self._trusted) > self._connections_max:
-            self._strange.pop(next(iter(self._strange))).abort()
-
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        """Count it no more."""
-        self._strange.pop(handler, None)
-        self._trusted.discard(handler)
-        super().connection_lost(handler, exc)

@@ -4,7 +4,7 @@
 -- KEYS[1…]  what is remembered of recipients, one for each item; the same one may be there several times
 -- ARGV      command, keep_s, the items as a JSON array of arrays:
 --           'note':    message_id, job_id, reference (or null), ends_doubt
---           'look':    message_id, status, token
+--           'look':    message_id, status, token, has_waited
 --           'assign':  message_id, job_id, reference (or null)
 --           'told':    message_id, status
 --           'put_off': message_id, status, token
@@ -12,7 +12,8 @@
 --           look: {now_ms, verdict, text of the recipient, verdict, text, …}
 --
 -- A recipient as JSON, everything empty left out (there is no empty list in Lua's JSON):
---   m  messages: i id, h heard_ms, j job_id, r reference, a sent_ms, t told, u told_ms, c telling {status, token, at_ms}
+--   m  messages: i id, h heard_ms, j job_id, r reference, a sent_ms, t told, u told_ms, c telling {status, token, at_ms},
+--      w 1 where has_waited
 --   d  doubts: j job_id, r reference, s since_ms
 
 -- core/recipients.py
@@ -114,7 +115,7 @@ function commands.note(known, item)
 end
 
 function commands.look(known, item)
-  local message_id, status, token = unpack(item)
+  local message_id, status, token, has_waited = unpack(item)
   local one = message(known, message_id)
   for _, told in ipairs(one.t or {}) do if told == status then return TOLD, false end end
   for _, telling in ipairs(one.c or {}) do
@@ -123,6 +124,7 @@ function commands.look(known, item)
   end_telling(one, status)
   one.c = one.c or {}
   insert(one.c, {status, token, now_ms}, STATUSES_MAX)
+  if has_waited then one.w = 1 end
   return OURS, true
 end
 

@@ -72,7 +72,8 @@ class RedisSendings:
 
     async def look(self, account: str, asks: Sequence[Ask]) -> list[Found] | JournalAway:
         """What is known of each report; what is ours to tell then is nobody else's meanwhile."""
-        answer = await self._ask("look", account, *_reported(asks, with_token=True))
+        items = [(one.report.message_id, one.report.status, one.token, one.has_waited) for one in asks]
+        answer = await self._ask("look", account, [one.report.to for one in asks], items)
         if isinstance(answer, JournalAway):
             return answer
         return [

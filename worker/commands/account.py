@@ -22,6 +22,7 @@ from worker.adapters.redis_connection import REDIS_FAILURES
 from worker.adapters.redis_limiter import RedisLimiter, look_at
 from worker.commands.terminal import refuse
 from worker.core.envelope import Envelope
+from worker.core.held_jobs import printable
 from worker.core.outcome import NotSent, Refused, Suspended, SuspendedBecause, Throttled
 from worker.core.responses import Balances, Unanswered, in_words, read_balances, read_question
 from worker.flow.observations import Observation, Operation
@@ -188,13 +189,14 @@ def drawn(seen: list[AccountSeen]) -> Group:
     for one in seen:
         table.add_row(
             Text(one.account),
-            Text(one.vendor_name or "-"),
+            Text(printable(one.vendor_name or "-")),
             Text(one.state.value.replace("_", " "), style=_COLOURS[one.state]),
             _amount(one.mms_balance),
             _amount(one.sms_balance),
             _sending(one.suspended),
         )
-    return Group(table, *(Text(f"{one.account}: {one.why}", style=_COLOURS[one.state]) for one in seen if one.why))
+    whys = [(f"{one.account}: {one.why}", _COLOURS[one.state]) for one in seen if one.why]
+    return Group(table, *(Text(printable(why), style=colour) for why, colour in whys))
 
 
 def _amount(credit: float | None) -> str:

@@ -10,18 +10,16 @@ with the rest. Nothing that is said of a mistake quotes what was posted, since t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import orjson
-
 from worker.core.job_fields import kind_of
 from worker.core.phone import NumberRefused, normalise
 from worker.core.replies import Reply
 from worker.core.reports import Report
+from worker.core.tolerant_json import NotJsonError, read_json, whole, whole_text
 
 ENTRIES_MAX = 1_000
 MESSAGE_ID_CHARACTERS_MAX = 128
@@ -36,14 +34,10 @@ LEVELS_MAX = 32
 
 Entry = TypeVar("Entry", Report, Reply)
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
-_HALVES = re.compile("[\ud800-\udfff]")
 #: What the vendor writes without a plus is a number with its country code all the same.
 _BARE_NUMBER = re.compile("[1-9][0-9]{7,14}")
 _KINDS = frozenset({"MMS", "SMS"})
-#: A whole number with more digits does not fit into 64 bits, and could not be written into an event.
-_DIGITS_MAX = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +93,13 @@ def read_reply(entry: object, *, region: str) -> Reply | str:
 
 
 def _read(body: bytes, read: Callable[[object], Entry | str]) -> Read[Entry]:
-    whole = _decoded(body.removeprefix(_BYTE_ORDER_MARK))
-    if isinstance(whole, _Mistake):
-        return Read((), (whole.sentence,))
-    if not isinstance(whole, list | dict):
-        return Read((), (f"the body is {kind_of(whole)}, neither an array nor an object",))
-    listed = whole if isinstance(whole, list) else [whole]
+    try:
+        said = read_json(body)
+    except NotJsonError as error:
+        return Read((), (f"the body is {error}",))
+    if not isinstance(said, list | dict):
+        return Read((), (f"the body is {kind_of(said)}, neither an array nor an object",))
+    listed = said if isinstance(said, list) else [said]
     if len(listed) > ENTRIES_MAX:
         return Read((), (f"the body has {len(listed):,} entries; at most {ENTRIES_MAX:,} are taken at a time",))
     entries: list[Entry] = []
@@ -114,44 +109,8 @@ def _read(body: bytes, read: Callable[[object], Entry | str]) -> Read[Entry]:
         if not isinstance(entry, str):
             entries.append(entry)
         elif len(mistakes) < MISTAKES_MAX:
-            mistakes.append(f"entry {number}: {entry}" if isinstance(whole, list) else entry)
+            mistakes.append(f"entry {number}: {entry}" if isinstance(said, list) else entry)
     return Read(tuple(entries), tuple(mistakes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Mistake:
-    sentence: str
-
-
-def _decoded(body: bytes) -> object:
-    """What the JSON says.
-
-    A text with half a pair of surrogates (an emoji that was cut in two), or not in UTF-8, is read with a mark in the
-    place of what is broken: a reply must not be lost for it.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        return _TOLERANT.decode(body.decode(errors="replace").strip())
-    except RecursionError:
-        return _Mistake("the body is nested too deeply")
-    except ValueError as error:
-        at = f" at character {error.pos + 1:,}" if isinstance(error, json.JSONDecodeError) else ""
-        return _Mistake(f"the body is not JSON{at}")
-
-
-def _whole_number(digits: str) -> int | float:
-    return int(digits) if len(digits) <= _DIGITS_MAX else float(digits)
-
-
-def _no_number(name: str) -> object:
-    raise ValueError(f"{name} is no number in JSON")
-
-
-#: Without its own idea of what a number may be: what it reads can be written into an event.
-_TOLERANT = json.JSONDecoder(parse_int=_whole_number, parse_constant=_no_number)
 
 
 # --- An entry ----------------------------------------------------------------------------------------------
@@ -192,7 +151,7 @@ class _Fields:
     @property
     def more(self) -> dict[str, Any]:
         """The others, as they came."""
-        return {_whole(name): _whole_value(value) for name, value in self._entry.items() if name not in self._taken}
+        return {whole_text(name): whole(value) for name, value in self._entry.items() if name not in self._taken}
 
     def required(self, name: str, characters_max: int, *, called: str | None = None) -> str:
         """A field that is one line and not empty; "" when it is not. ``called``: in what is said of a mistake."""
@@ -236,7 +195,7 @@ class _Fields:
             case None:
                 return ""
             case str() as text:
-                return _whole(text)
+                return whole_text(text)
             case bool() | list() | dict() as value:
                 return self._mistake(f"{name} is {kind_of(value)}")
             case number:
@@ -288,20 +247,3 @@ def _is_deeper(value: object, levels: int) -> bool:
         return True
     inner = value.values() if isinstance(value, dict) else value
     return any(_is_deeper(one, levels - 1) for one in inner if isinstance(one, dict | list))
-
-
-def _whole(text: str) -> str:
-    """``text`` with a mark in the place of each half of a pair of surrogates."""
-    return _HALVES.sub("\ufffd", text) if not text.isascii() else text
-
-
-def _whole_value(value: Any) -> Any:
-    match value:
-        case str():
-            return _whole(value)
-        case list():
-            return [_whole_value(one) for one in value]
-        case dict():
-            return {_whole(name): _whole_value(one) for name, one in value.items()}
-        case _:
-            return value

@@ -12,8 +12,11 @@ from typing import Any
 
 import orjson
 
+from worker.core.tolerant_json import NotJsonError, read_json
+
 DESCRIPTION_CHARACTERS_MAX = 500
 CODE_CHARACTERS_MAX = 64
+COUNT_DIGITS_MAX = 18
 
 SUCCESS = "SUCCESS"
 
@@ -31,8 +34,8 @@ class Envelope:
 def read_envelope(body: bytes) -> Envelope | None:
     """Read ``body``; None when it is not JSON, or neither of the two envelopes."""
     try:
-        whole = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        whole = read_json(body)
+    except NotJsonError:
         return None
     if not isinstance(whole, dict):
         return None
@@ -60,8 +63,8 @@ def count_of(value: object) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and value.strip().isdecimal():
-        return int(value)
+    if isinstance(value, str) and len(digits := value.strip()) <= COUNT_DIGITS_MAX and digits.isdecimal():
+        return int(digits)
     return None
 
 
@@ -69,5 +72,8 @@ def _in_words(description: object) -> str:
     """Flatten a description to text: siblings put an object there (``{"fails": [...], "optouts": [...]}``)."""
     if description is None:
         return ""
-    words = description if isinstance(description, str) else orjson.dumps(description).decode()
+    try:
+        words = description if isinstance(description, str) else orjson.dumps(description).decode()
+    except orjson.JSONEncodeError:  # what is nested deeper than it can be written
+        return ""
     return words[:DESCRIPTION_CHARACTERS_MAX]

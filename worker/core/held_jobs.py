@@ -25,7 +25,8 @@ from worker.core.delivery import (
     count_in,
 )
 from worker.core.job import JOB_BYTES_MAX
-from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, account_and_lane
+from worker.core.quoting import without_numbers
+from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, REPORTS_QUEUE, account_and_lane
 
 _WORDS_CHARACTERS_MAX = 500
 #: As the settings allow it; anything else would be a routing key that leads nowhere, or to another lane.
@@ -115,7 +116,7 @@ class Filters:
 def read_held(message: HeldMessage, holding: Holding) -> HeldJob:
     """Read what a message in the queue of ``holding`` says; never fails."""
     headers = message.headers
-    death = _death_in_an_accounts_queue(headers)
+    death = _death(headers)
     account, lane = _whose(headers, death)
     fields = _fields(message.body)
     name = "dead-at" if holding is Holding.DEAD else "in-doubt-since"
@@ -150,19 +151,6 @@ def as_delivery(held: HeldJob, account: str, headers: Mapping[str, Any]) -> Deli
 
 # --- For people ------------------------------------------------------------------------------------------
 
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_QUOTED_DIGITS_MAX = 3
-#: A moment, which stays, or five digits and more with what people write between those of a phone number.
-_MOMENT_OR_NUMBER = re.compile(r"(?P<moment>\b\d{4}-\d\d-\d\dT[\d:.]+)|\+?\d(?:[\s().-]{0,2}\d){4,}")
-
-
-def without_numbers(words: str) -> str:
-    """``words`` without anything that may be a phone number: a number that was refused is quoted in the reason."""
-    unquoted = _QUOTED.sub(
-        lambda found: "'…'" if sum(map(str.isdigit, found.group())) > _QUOTED_DIGITS_MAX else found.group(), words
-    )
-    return _MOMENT_OR_NUMBER.sub(lambda found: found["moment"] or "…", unquoted)
-
 
 def printable(words: str) -> str:
     """``words`` on one line, harmless on a terminal: what does not print is shown as ``�``."""
@@ -172,16 +160,21 @@ def printable(words: str) -> str:
 # --- Reading ---------------------------------------------------------------------------------------------
 
 
-def _death_in_an_accounts_queue(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the broker wrote when it moved the job away from an account's queue, the latest time; empty: it did not."""
+def _death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the broker wrote when it moved it away from where it is taken, the latest time; empty: it did not."""
     deaths = headers.get("x-death")
     for death in deaths if isinstance(deaths, list) else ():
-        if isinstance(death, Mapping) and _account_and_lane(death.get("queue")):
+        if isinstance(death, Mapping) and _is_taken_from(death.get("queue")):
             return death
     queue = headers.get("x-first-death-queue")
-    if _account_and_lane(queue):
+    if _is_taken_from(queue):
         return {"queue": queue, "reason": headers.get("x-first-death-reason")}
     return {}
+
+
+def _is_taken_from(queue: object) -> bool:
+    """Whether it is an account's queue, or that of the reports that waited."""
+    return queue == REPORTS_QUEUE or _account_and_lane(queue) is not None
 
 
 def _whose(headers: Mapping[str, Any], death: Mapping[str, Any]) -> tuple[str | None, Lane]:

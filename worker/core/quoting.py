@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 _QUOTED_CHARACTERS_MAX = 40
+_IN_QUOTES = re.compile(r"'[^']*'|\"[^\"]*\"")
+_QUOTED_DIGITS_MAX = 3
+#: A moment, which stays, or five digits and more with what people write between those of a phone number.
+_MOMENT_OR_NUMBER = re.compile(r"(?P<moment>\b\d{4}-\d\d-\d\dT[\d:.]+)|\+?\d(?:[\s().-]{0,2}\d){4,}")
 
 
 def quoted(value: str) -> str:
@@ -13,3 +19,11 @@ def quoted(value: str) -> str:
     if len(value) <= _QUOTED_CHARACTERS_MAX:
         return repr(value)
     return repr(value[: _QUOTED_CHARACTERS_MAX - 1]) + "…"
+
+
+def without_numbers(words: str) -> str:
+    """``words`` without anything that may be a phone number: a number that was refused is quoted in the reason."""
+    unquoted = _IN_QUOTES.sub(
+        lambda found: "'…'" if sum(map(str.isdigit, found.group())) > _QUOTED_DIGITS_MAX else found.group(), words
+    )
+    return _MOMENT_OR_NUMBER.sub(lambda found: found["moment"] or "…", unquoted)

@@ -8,7 +8,7 @@ Of each message it is also remembered which statuses were told, so that a repeat
 * A **doubt** is a call for a job that may have reached the recipient. It goes when a message is assigned to the job, or
   when the call is answered after all. It stays when the job is sent again: the message of the first call may still
   turn up, and proves then that the job was sent twice.
-* A message that was heard of long before a doubt was noted is not of that doubt's call.
+* A message that was heard of long before the oldest doubt was noted is not of a doubt's call.
 
 What is remembered of a recipient is bounded in number and age, and written as one JSON text (``written``).
 """
@@ -47,7 +47,8 @@ class Message:
     """One message to the recipient. ``heard_ms``: first heard of. ``job``: of which it is known to be.
 
     ``sent_ms``: when the send was answered, or its doubt noted. ``told``: statuses, in the order of telling.
-    ``told_ms``: of the last of them.
+    ``told_ms``: of the last of them. ``has_waited``: a report of it was looked at after it had waited for its send's
+    answer for as long as one does.
     """
 
     message_id: str
@@ -57,6 +58,7 @@ class Message:
     told: tuple[str, ...] = ()
     told_ms: int = 0
     telling: tuple[Telling, ...] = ()
+    has_waited: bool = False
 
     @property
     def last_ms(self) -> int:
@@ -141,7 +143,9 @@ def note(known: Recipient, trace: Trace, *, now_ms: int) -> tuple[Recipient, boo
     return known, known.has_other(message, job.job_id)
 
 
-def look(known: Recipient, message_id: str, status: str, token: str, *, now_ms: int) -> tuple[Recipient, Look]:
+def look(
+    known: Recipient, message_id: str, status: str, token: str, *, has_waited: bool = False, now_ms: int
+) -> tuple[Recipient, Look]:
     """Take it upon ``token`` to tell a status of a message, unless it is told, or somebody else is about to.
 
     Who tells one status of a message keeps others from telling another one: what is told after a final status must know
@@ -154,7 +158,7 @@ def look(known: Recipient, message_id: str, status: str, token: str, *, now_ms: 
         return known, Look.BUSY
     others = tuple(one for one in message.telling if one.status != status)
     ours = (*others, Telling(status, token, now_ms))[-STATUSES_MAX:]
-    return known.with_message(replace(message, telling=ours)), Look.OURS
+    return known.with_message(replace(message, telling=ours, has_waited=message.has_waited or has_waited)), Look.OURS
 
 
 def told(known: Recipient, message_id: str, status: str, *, now_ms: int) -> Recipient:
@@ -196,17 +200,23 @@ def found(known: Recipient, message_id: str, token: str, *, now_ms: int, late_ms
     begun = (one.status for one in message.telling if one.token != token)
     final = next((status for status in (*message.told, *begun) if is_final(status)), None)
     if message.job is not None:
-        return Known(message.job, final, max(0, now_ms - message.sent_ms) * MILLI)
-    doubts = [doubt for doubt in known.doubts if doubt.since_ms - message.heard_ms <= late_ms_max]
-    first_ms = min((doubt.since_ms - late_ms_max for doubt in doubts), default=message.heard_ms)
-    strangers = [one for one in known.messages if one.job is None and one.message_id != message_id]
-    sent = [one for one in known.messages if one.job is not None and now_ms - one.sent_ms <= RECENT_MS]
+        has_doubt = known.doubt(message.job.job_id) is not None
+        return Known(message.job, final, max(0, now_ms - message.sent_ms) * MILLI, has_doubt)
+    # Of a recipient of whom not everything is remembered any more a message may be of anything.
+    knows_all = len(known.messages) < MESSAGES_MAX and len(known.doubts) < DOUBTS_MAX
+    first_ms = min((one.since_ms for one in known.doubts), default=now_ms) - late_ms_max
+    # A doubt may be noted later than it should be, and then too its message must not be taken for another one's: so
+    # they are all of the doubts together or of none.
+    doubts = known.doubts if knows_all and message.heard_ms >= first_ms else ()
+    others = [one for one in known.messages if one is not message and one.job is None and one.heard_ms >= first_ms]
+    fresh = sum(not one.has_waited for one in others)
+    sent = [one for one in known.messages if knows_all and one.job is not None and now_ms - one.sent_ms <= RECENT_MS]
     return Stranger(
         final=final,
         doubts=tuple(doubt.job for doubt in doubts),
-        unknown=1 + sum(one.heard_ms >= first_ms for one in strangers if doubts),
+        unknown=1 + len(others) - fresh if doubts else 1,
+        fresh=fresh if doubts else 0,
         sent=max(sent, key=lambda one: one.sent_ms).job if sent else None,
-        age_us=max(0, now_ms - message.heard_ms) * MILLI,
         is_first=not message.told,
     )
 
@@ -238,6 +248,7 @@ def written(known: Recipient) -> str:
             t=list(one.told),
             u=one.told_ms,
             c=[[telling.status, telling.token, telling.at_ms] for telling in one.telling],
+            w=int(one.has_waited),
         )
         for one in known.messages
     ]
@@ -266,6 +277,7 @@ def _message(one: dict[str, Any]) -> Message:
         told=tuple(one.get("t", ())),
         told_ms=int(one.get("u", 0)),
         telling=tuple(Telling(status, token, int(at_ms)) for status, token, at_ms in one.get("c", ())),
+        has_waited=bool(one.get("w")),
     )
 
 

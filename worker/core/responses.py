@@ -14,6 +14,7 @@ from typing import Any, assert_never
 from worker.core.callbacks import read_reply
 from worker.core.envelope import SUCCESS, Envelope, count_of, read_envelope
 from worker.core.outcome import Answer, InDoubt, NotSent, Refused, Response, Suspended, Throttled, classify
+from worker.core.quoting import without_numbers
 from worker.core.replies import Reply
 
 #: So many entries are a full page.
@@ -45,12 +46,15 @@ def read_question(reply: Response) -> Envelope | Unanswered:
 
 
 def in_words(unanswered: Unanswered) -> str:
-    """Why there is no word of the API's: a sentence's rest. The API's own words are in it, no phone number is."""
+    """Why there is no word of the API's: a sentence's rest. The API's own words are in it, no phone number is.
+
+    Siblings of the API list numbers where a description is wanted.
+    """
     match unanswered:
         case Refused(code, description):
-            return f"the API refused the question ({code}{': ' if description else ''}{description})"
+            return f"the API refused the question ({code}{': ' if description else ''}{without_numbers(description)})"
         case Suspended(because, description):
-            return f"the API refused the account because of its {because.value} ({description})"
+            return f"the API refused the account because of its {because.value} ({without_numbers(description)})"
         case Throttled():
             return "the account was over its limit, time after time"
         case NotSent(why):
@@ -107,7 +111,9 @@ def _entries(listed: object) -> list[Any] | None:
     if isinstance(listed, list):
         return listed
     if isinstance(listed, Mapping):
-        return [listed] if listed else []
+        # A list with gaps is written as an object, by number, where PHP writes it.
+        is_by_number = all(isinstance(one, Mapping) for one in listed.values())
+        return list(listed.values()) if is_by_number else [listed]
     return [] if listed is None or listed == "" else None
 
 

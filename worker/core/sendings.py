@@ -57,12 +57,14 @@ class Busy:
 class Known:
     """It is ours to tell now. ``final``: a final status of this message that was told before, or may have been.
 
-    ``age_us``: how long ago the send was answered, or, where it never was, its doubt was noted.
+    ``age_us``: how long ago the send was answered, or, where it never was, its doubt was noted. ``has_doubt``: a doubt
+    of the job is noted, which no message has ended.
     """
 
     job: SentJob
     final: str | None
     age_us: int
+    has_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +72,18 @@ class Stranger:
     """It is ours to tell now, of a message that nobody knows to have sent.
 
     ``final``: as in ``Known``. ``doubts``: jobs that may have been sent to this recipient by a call of which no message
-    is known, the oldest first; this message may be of each of them. ``unknown``: how many messages to this recipient
-    nobody knows that may be of one of them, this one included. ``sent``: the newest job known as sent to this recipient
-    not longer than ``RECENT_MS`` ago, if any. ``age_us``: how long ago this message was first heard of.
-    ``is_first``: no report of this message was told before.
+    is known, the oldest first; this message may be of one of them. ``unknown``: how many messages to this recipient
+    nobody knows that may be of one of them, this one included; ``fresh``: how many more, of which the answer to their
+    own send may still be under way. ``sent``: the newest job known as sent to this recipient not longer
+    than ``RECENT_MS`` ago, if any. ``is_first``: no report of this message was told before.
     """
 
     final: str | None
     doubts: tuple[SentJob, ...]
     unknown: int
+    fresh: int
     sent: SentJob | None
-    age_us: int
-    is_first: bool = True
+    is_first: bool
 
 
 Found = Repeated | Busy | Known | Stranger
@@ -89,10 +91,14 @@ Found = Repeated | Busy | Known | Stranger
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask what is known of ``report``, and take it upon oneself to tell it. ``token``: different for each who asks."""
+    """Ask what is known of ``report``, and take it upon oneself to tell it. ``token``: different for each who asks.
+
+    ``has_waited``: for so long that the answer to its own send cannot be under way any more.
+    """
 
     report: Report
     token: str
+    has_waited: bool = False
 
 
 def traces_of(job: Job, outcome: JobOutcome | None, *, ends_doubt: bool = False) -> list[Trace]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
 
-from worker.core.delivery import Delivery, Publication, carried_headers
+from worker.core.delivery import Delivery, Lane, Publication, carried_headers
 from worker.core.events import EventType, job_event, recipients, refusals, timestamp
 from worker.core.job import Job, Rejected
 from worker.core.outcome import InDoubt, JobOutcome, NotSent, RefusedJob, Sent, Suspended, Throttled
@@ -234,12 +234,16 @@ def _requeued(
     delivery: Delivery, job: Job | None, reason: RequeueReason, delay_s: int, *, attempts: int, why: str | None = None
 ) -> Requeued:
     ours: dict[str, object] = {"attempts": attempts, "requeued_for": reason.value}
+    lane = delivery.lane
     # To the broker the copy is new. But somebody may have called for the job, and who has the claim may do so now.
     if delivery.was_in_hand or reason is RequeueReason.CLAIMED:
         ours["was_in_hand"] = True
+    # It was its turn. Behind a backlog of hours nobody would find out for as long that its doubt is one.
+    if reason is RequeueReason.CLAIMED:
+        lane = Lane.URGENT
     copy = Publication(
         exchange=retry_queue(delay_s),
-        routing_key=routing_key(delivery.account, delivery.lane),
+        routing_key=routing_key(delivery.account, lane),
         body=delivery.body,
         headers=carried_headers(delivery, **ours),
         published_at=delivery.published_at,

@@ -13,13 +13,14 @@ async def confirmed(publishing: Publishing, publications: Sequence[Publication],
     """Publish all together; whether each was confirmed within ``limit_s``, in the same order.
 
     What was not may be with the broker all the same, or come to it later. Nothing is published while that has no
-    chance to be confirmed: a broker with an alarm takes in everything at its end, each copy of it.
+    chance to be confirmed: a broker with an alarm takes in everything at its end, each copy of it; and when no time is
+    left, it may be somebody else's to tell by now.
     """
-    if not publications or not publishing.can_publish:
+    if not publications or not publishing.can_publish or limit_s <= 0:
         return [False] * len(publications)
     confirms = publishing.publish_many(publications)
     try:
-        await asyncio.wait(confirms, timeout=max(0.0, limit_s))
+        await asyncio.wait(confirms, timeout=limit_s)
     finally:
         # Nobody waits for these any more, and what becomes of them is nobody's surprise.
         are_given_up = [confirm.cancel() for confirm in confirms]

@@ -93,11 +93,14 @@ class Questions:
     async def _next_slot(self, *, is_probe: bool) -> Slot | NotSent:
         while True:
             self._suspended = None
-            slot = await (self._slots.probe_slot() if is_probe else self._slots.take(1))
+            slot = await (self._slots.probe_slot() if is_probe else self._slots.take(1, is_patient=True))
             if slot is not None:
                 return slot
             if self._suspended is not None:
                 return NotSent(f"the account is suspended ({self._suspended})")
+            # It was missed, and nobody else can have it: a busy process must not take slot after slot from those
+            # that send.
+            await asyncio.sleep(self.interval_s)
 
     async def _asked(self, operation: Operation, ask: Ask, slot: Slot) -> Envelope | Unanswered:
         started_s = self._monotonic()

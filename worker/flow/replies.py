@@ -24,6 +24,7 @@ from worker.core.steps import ReplyPassed, ReplyStep, unwatched
 from worker.flow.confirming import confirmed
 from worker.flow.observations import Observer, ReplyRepeated, ReplyTold, ReplyWay
 from worker.flow.ports import JournalAway, Monotonic, NotTaken, Publishing, ReplyBook, ReplyFound, Sendings
+from worker.flow.tasks import to_its_end
 
 #: Who told us waits for so long at most. Less than a claim lasts: nobody else is to tell meanwhile.
 TAKE_S_MAX = 10.0
@@ -55,12 +56,15 @@ class ReplyIntake:
         self._wall_clock = wall_clock
         self._passed = passed
 
-    async def take(self, account: str, replies: Sequence[Reply], way: ReplyWay) -> NotTaken | None:
+    async def take(
+        self, account: str, replies: Sequence[Reply], way: ReplyWay, *, limit_s: float = TAKE_S_MAX
+    ) -> NotTaken | None:
         """Tell those of ``replies`` that were not told before; None once every one of them is told.
 
-        Of equal ones the first counts. Takes some ``TAKE_S_MAX`` at most.
+        Of equal ones the first counts. No confirm is waited for longer than ``limit_s``, at most ``TAKE_S_MAX``.
         """
         started_s = self._monotonic()
+        until_s = started_s + min(limit_s, TAKE_S_MAX)
         token = secrets.token_hex(8)
         waiting = {reply.message_id: reply for reply in reversed(replies)}
         repeated = len(replies) - len(waiting)
@@ -75,7 +79,8 @@ class ReplyIntake:
                 await self._book.told(account, told)
                 repeated += len(told)
             ours = [waiting[reply_id] for reply_id in waiting if of[reply_id] is ReplyFound.OURS]
-            if ours and (fault := await self._tell(account, ours, way, token, started_s + TAKE_S_MAX)):
+            # Not broken off between telling and noting: what is told would be told again.
+            if ours and (fault := await to_its_end(self._tell(account, ours, way, token, until_s))):
                 return fault
             waiting = {reply_id: waiting[reply_id] for reply_id in waiting if of[reply_id] is ReplyFound.BUSY}
             if waiting:

@@ -81,6 +81,8 @@ class ReplyPoller:
         self._region = region
         self._observe = observe
         self._passed = passed
+        #: Of those that were unread last: what the API refused to mark alone.
+        self._unmarkable: set[str] = set()
 
     async def keep_polling(self) -> None:
         """For ever."""
@@ -168,10 +170,14 @@ class ReplyPoller:
     async def _mark(self, message_ids: Sequence[str]) -> str | None:
         """Have the API know them as read; why not all could be.
 
-        One that it refuses must not keep the others unread: what is refused is tried again by halves.
+        Some that it refuses must not keep the others unread: what is refused is tried again by halves, the first half
+        to its end before the second, and what was refused alone comes last in the next round. So each round of however
+        many gets further than the one before.
         """
         why = None
-        portions = deque(_portions(message_ids, MARKED_AT_ONCE_MAX))
+        self._unmarkable.intersection_update(message_ids)
+        in_order = sorted(message_ids, key=self._unmarkable.__contains__)
+        portions = deque(_portions(in_order, MARKED_AT_ONCE_MAX))
         for _ in range(MARK_CALLS_MAX):
             if not portions:
                 return why
@@ -183,8 +189,9 @@ class ReplyPoller:
                 case None:
                     self._passed(ReplyStep.REPLIES_MARKED)
                 case Refused() if len(portion) > 1:
-                    portions.extend(_portions(portion, (len(portion) + 1) // 2))
+                    portions.extendleft(reversed(list(_portions(portion, (len(portion) + 1) // 2))))
                 case Refused():
+                    self._unmarkable.update(portion)
                     why = f"a reply cannot be marked as read: {in_words(answer)}"
                 case _:
                     return in_words(answer)

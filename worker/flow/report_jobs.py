@@ -62,6 +62,8 @@ class ReportJobs:
         self, account: str, ask: Ask, found: Known | Stranger, *, waited_s: int, until_s: float
     ) -> ToTell | ToWait | NotTaken:
         """Decide about the report of ``ask``, of which ``found`` is known, and which has waited ``waited_s``."""
+        if isinstance(found, Known) and found.has_doubt:
+            return await self._of_known_job(account, ask, found)
         decided = self._judged(ask, found, waited_s)
         if not isinstance(decided, OneOf):
             return decided
@@ -88,18 +90,34 @@ class ReportJobs:
             case one_of:
                 return one_of
 
+    async def _of_known_job(self, account: str, ask: Ask, found: Known) -> ToTell | NotTaken:
+        """Should the job be in doubt still, who heard that it was sent did not come to say so."""
+        to_tell = ToTell(ask, found.job, found.final, found.age_us / _MICRO)
+        sent = [(ask.report.to, ask.report.message_id)]
+        is_resolved = await self._doubts.resolve(account, found.job.job_id, sent)
+        if isinstance(is_resolved, JournalAway):
+            return _not_known(is_resolved)
+        if not is_resolved:
+            return to_tell
+        fault = await self._assign(account, ask, found.job)
+        return fault or to_tell
+
     async def _assigned(self, account: str, ask: Ask, one_of: OneOf, found: Known | Stranger) -> ToTell | NotTaken:
         """Have it told as a message of one of these jobs."""
         job = await self._resolved(account, ask.report, one_of.doubts)
         if isinstance(job, JournalAway):
             return _not_known(job)
+        fault = await self._assign(account, ask, job)
+        return fault or ToTell(ask, job, found.final)
+
+    async def _assign(self, account: str, ask: Ask, job: SentJob) -> NotTaken | None:
         is_second = await self._sendings.assign(account, ask.report, job)
         if isinstance(is_second, JournalAway):
             return _not_known(is_second)
         if is_second:
             # At once: should the event not be confirmed, the next one to look finds nothing new.
             self._observe(DuplicateSendDetected(account, job.job_id))
-        return ToTell(ask, job, found.final)
+        return None
 
     async def _resolved(self, account: str, report: Report, doubts: Sequence[SentJob]) -> SentJob | JournalAway:
         """The oldest that is in doubt, which is resolved now; else the oldest, which was decided on before."""

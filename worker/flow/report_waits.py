@@ -15,7 +15,7 @@ from worker.core.held_jobs import HeldMessage
 from worker.core.waiting_reports import WaitingReport, bury, read_waiting
 from worker.flow.confirming import confirmed
 from worker.flow.observations import Observer, Surprise
-from worker.flow.ports import NotTaken, Publishing, ReportQueue
+from worker.flow.ports import Publishing, ReportQueue
 from worker.flow.reports import TAKE_S_MAX, ReportIntake
 
 #: What could not be taken is tried again after this.
@@ -57,16 +57,18 @@ class ReportWaits:
 
     async def _take(self, account: str, handed: Sequence[_Handed]) -> None:
         while ours := [one for one in handed if self._queue.is_ours(one[0])]:
-            messages = [message for message, _ in ours]
             try:
-                fault = await self._intake.take_again(account, [waiting for _, waiting in ours])
+                taken = await self._intake.take_again(account, [waiting for _, waiting in ours])
             except Exception as error:  # noqa: BLE001 - a bug that one report trips must not stop the others
                 self._observe(Surprise("waiting reports", error))
                 await self._take_apart(account, ours)
                 return
-            if not isinstance(fault, NotTaken):
-                await self._queue.done(messages)
+            if taken.fault is None:
+                await self._queue.done([message for message, _ in ours])
                 return
+            # Taken in again with the others, one that waits on would leave a copy more each time.
+            await self._queue.done([message for message, waiting in ours if waiting.report in taken.safe])
+            handed = [one for one in ours if one[1].report not in taken.safe]
             await asyncio.sleep(AGAIN_S)
 
     async def _take_apart(self, account: str, handed: Sequence[_Handed]) -> None:

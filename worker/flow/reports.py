@@ -30,6 +30,7 @@ from worker.flow.doubt_reports import DoubtReports
 from worker.flow.observations import DuplicateSendDetected, Observer, ReportPutAside, ReportRepeated, ReportTold
 from worker.flow.ports import JournalAway, Monotonic, NotTaken, Publishing, Sendings
 from worker.flow.report_jobs import ReportJobs, ToTell, ToWait
+from worker.flow.tasks import to_its_end
 
 #: Who told us is to hear within ten seconds. Less than a claim lasts: nobody else is to tell meanwhile.
 TAKE_S_MAX = 9.0
@@ -37,6 +38,14 @@ TAKE_S_MAX = 9.0
 BUSY_AGAIN_S, BUSY_S_MAX = 0.05, 3.0
 #: Told and not noted, a report would be told once more: that is tried so often.
 NOTE_TRIES_MAX, NOTE_AGAIN_S = 3, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of taking reports in. ``fault``: why not all are ``safe``."""
+
+    fault: NotTaken | None
+    safe: frozenset[Report]
 
 
 class ReportIntake:
@@ -61,29 +70,32 @@ class ReportIntake:
         self._observe = observe
         self._monotonic = monotonic
         self._wall_clock = wall_clock
+        self._wait_s_max = wait_s_max
         self._jobs = ReportJobs(
             sendings=sendings, doubts=doubts, wait_s_max=wait_s_max, observe=observe, monotonic=monotonic
         )
 
-    async def take(self, account: str, reports: Sequence[Report]) -> NotTaken | None:
+    async def take(self, account: str, reports: Sequence[Report], *, limit_s: float = TAKE_S_MAX) -> NotTaken | None:
         """Tell those of ``reports`` that were not told before, or have them wait; None once all are safe.
 
-        Of equal ones the first counts. Takes ``TAKE_S_MAX`` and a few seconds at most.
+        Of equal ones the first counts. No confirm is waited for longer than ``limit_s``, at most ``TAKE_S_MAX``.
         """
-        return await self.take_again(account, [WaitingReport(account, report) for report in reports])
+        waiting = [WaitingReport(account, report) for report in reports]
+        return (await self.take_again(account, waiting, limit_s=limit_s)).fault
 
-    async def take_again(self, account: str, waiting: Sequence[WaitingReport]) -> NotTaken | None:
-        """The same with reports of the account that have waited."""
+    async def take_again(self, account: str, waiting: Sequence[WaitingReport], *, limit_s: float = TAKE_S_MAX) -> Taken:
+        """The same with reports of the account that have waited; and which are safe though others are not."""
         if waiting and not self._publishing.can_publish:
-            return NotTaken("the broker takes nothing in now")
+            return Taken(NotTaken("the broker takes nothing in now"), frozenset())
         token = secrets.token_hex(8)
         waited_s = {one.report: one.waited_s for one in sorted(waiting, key=lambda one: one.waited_s)}
         # The event log has them in the order in which they are published: what is final comes last.
         reports = sorted(dict.fromkeys(one.report for one in waiting), key=_how_far)
-        this = _Taking(account, {report: Ask(report, token) for report in reports}, waited_s, self._monotonic())
+        asks = {report: Ask(report, token, waited_s[report] >= self._wait_s_max) for report in reports}
+        this = _Taking(account, asks, waited_s, self._monotonic(), min(limit_s, TAKE_S_MAX), set())
         for _ in range(len(waiting) - len(reports)):
             self._observe(ReportRepeated(account))
-        return await self._take(this)
+        return Taken(await self._take(this), frozenset(this.safe))
 
     async def _take(self, this: _Taking) -> NotTaken | None:
         undecided = list(this.asks.values())
@@ -92,10 +104,13 @@ class ReportIntake:
             if isinstance(found, JournalAway):
                 return NotTaken(f"it is not known which reports were told before ({found.why})")
             looked = list(zip(undecided, found, strict=True))
-            for _ in (one for _, one in looked if isinstance(one, Repeated)):
+            repeated = [ask.report for ask, one in looked if isinstance(one, Repeated)]
+            this.safe.update(repeated)
+            for _ in repeated:
                 self._observe(ReportRepeated(this.account))
             ours = [(ask, one) for ask, one in looked if isinstance(one, Known | Stranger)]
-            if ours and (fault := await self._tell(this, ours)) is not None:
+            # Not broken off between telling and noting: what is told would be told again.
+            if ours and (fault := await to_its_end(self._tell(this, ours))) is not None:
                 return fault
             undecided = [ask for ask, one in looked if isinstance(one, Busy)]
             if undecided:
@@ -124,6 +139,8 @@ class ReportIntake:
             await self._sendings.put_off(this.account, waiting)
         publications = [*self._events(this.account, telling), *(put_aside(this.waiting(ask)) for ask in waiting)]
         are_confirmed = await confirmed(self._publishing, publications, this.until_s - self._monotonic())
+        published = (*(one.ask for one in telling), *waiting)
+        this.safe.update(ask.report for ask, is_so in zip(published, are_confirmed, strict=True) if is_so)
         told = [one for one, is_so in zip(telling, are_confirmed, strict=False) if is_so]
         untold = [one.ask for one, is_so in zip(telling, are_confirmed, strict=False) if not is_so]
         await self._note(this, told)
@@ -161,12 +178,14 @@ class ReportIntake:
 
 @dataclass(frozen=True, slots=True)
 class _Taking:
-    """Reports that are being taken in: how each is asked for, and how long each has waited."""
+    """Reports that are being taken in: how each is asked for, how long each has waited, and which are safe."""
 
     account: str
     asks: Mapping[Report, Ask]
     waited_s: Mapping[Report, int]
     started_s: float
+    limit_s: float
+    safe: set[Report]
 
     def waiting(self, ask: Ask) -> WaitingReport:
         """The report as one that waits."""
@@ -175,7 +194,7 @@ class _Taking:
     @property
     def until_s(self) -> float:
         """When whoever told us is to hear at the latest."""
-        return self.started_s + TAKE_S_MAX
+        return self.started_s + self.limit_s
 
 
 def _how_far(report: Report) -> tuple[bool, bool]:

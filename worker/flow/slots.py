@@ -100,13 +100,13 @@ class SlotRow:
         #: Counts the times at which what was promised became worthless.
         self._news = 0
 
-    async def take(self, wanted: int, *, lead_s: float = 0.0) -> Slot | None:
+    async def take(self, wanted: int, *, lead_s: float = 0.0, is_patient: bool = False) -> Slot | None:
         """Wait for the next slot, and hand it over ``lead_s`` before its moment; ``wanted`` counts the jobs waiting.
 
         None when it was missed or became worthless while it was waited for, or when the account is suspended: look
-        again whether there is still anything to do.
+        again whether there is still anything to do. ``is_patient``: also when it was missed before it was known.
         """
-        slot = await self._upcoming(wanted, lead_s)
+        slot = await self._upcoming(wanted, lead_s, is_patient=is_patient)
         return slot if slot is not None and await self._is_good_at(slot, slot.at_s - lead_s) else None
 
     async def moment(self, slot: Slot) -> bool:
@@ -172,7 +172,7 @@ class SlotRow:
         await self._limiter.give_back(self._account, slots, 0)
         return False
 
-    async def _upcoming(self, wanted: int, lead_s: float) -> Slot | None:
+    async def _upcoming(self, wanted: int, lead_s: float, *, is_patient: bool) -> Slot | None:
         """The next slot that can still be used; None when the account is suspended."""
         wanted_at_s = self._monotonic()
         while True:
@@ -186,6 +186,8 @@ class SlotRow:
             self._used += 1
             if not self._is_missed(slot):
                 break
+            if is_patient:
+                return None
         left = self._slots.count - self._used
         # Top up while slots are left, so that the question's round trip costs no capacity.
         if self._next is None and left <= self._slots.count // 2 and wanted - 1 > left:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 async def before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -19,6 +21,21 @@ async def before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
     return False
+
+
+async def to_its_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do ``work``, which must be bounded, to its end, also when who waits for it is cancelled: that is heard then."""
+    working = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = working.result()  # or what it raised
+    if cancelled is not None:
+        raise cancelled
+    return result
 
 
 class Tasks:

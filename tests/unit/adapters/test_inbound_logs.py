@@ -13,8 +13,10 @@ import pytest
 import structlog
 
 from worker.adapters.logs import LogObserver, configure
+from worker.core.outcome import SuspendedBecause
 from worker.core.reports import ReportStatus
 from worker.flow.observations import (
+    AccountSuspended,
     BalanceSeen,
     CallbackAnswered,
     CallbackResult,
@@ -74,6 +76,16 @@ def test_a_mistake_of_the_vendors_is_told_until_another_one_comes(log: io.String
     ]
 
 
+def test_a_mistake_in_another_place_is_the_same_mistake(log: io.StringIO) -> None:
+    places = (f"entry {number}: status is missing; entry {number + 1}: it is a number" for number in (3, 18, 997))
+    others = (f"the body is not JSON at character {place:,}" for place in (1, 1_048_576))
+    told = lines(log, *(answered(CallbackResult.MALFORMED, why) for why in (*places, *others)))
+    assert [line["why"] for line in told] == [
+        "entry 3: status is missing; entry 4: it is a number",
+        "the body is not JSON at character 1",
+    ]
+
+
 @pytest.mark.parametrize("result", [CallbackResult.UNKNOWN_ADDRESS, CallbackResult.TOO_LARGE])
 def test_what_anybody_can_bring_about_is_not_told(log: io.StringIO, result: CallbackResult) -> None:
     assert lines(log, answered(result, account=None), answered(result, account=None)) == []
@@ -94,6 +106,13 @@ def test_a_low_balance_is_told_when_it_becomes_low_and_when_it_is_not_any_more(l
     balances = [(120.0, False), (80.0, True), (60.0, True), (500.0, False), (400.0, False)]
     told = lines(log, *(BalanceSeen("acme", balance, is_low) for balance, is_low in balances))
     assert [(line["event"], line["balance"]) for line in told] == [("balance_low", 80.0), ("balance_restored", 500.0)]
+
+
+def test_the_apis_own_words_are_told_without_the_numbers_in_them(log: io.StringIO) -> None:
+    said = 'You do not have enough credit to send MMS: {"fails":["61412345678"]}'
+    (told,) = lines(log, AccountSuspended("acme", SuspendedBecause.CREDIT, said))
+    assert "61412345678" not in told["description"]
+    assert "not have enough credit" in told["description"]
 
 
 def test_reports_and_replies_one_by_one_are_for_the_metrics(log: io.StringIO) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tests.jobs import a_delivery, a_job, job_body
 from worker.core.delivery import Lane
-from worker.core.held_jobs import Filters, HeldJob, HeldMessage, Holding, printable, read_held, without_numbers
+from worker.core.held_jobs import Filters, HeldJob, HeldMessage, Holding, printable, read_held
 from worker.core.job import Rejected, decode
+from worker.core.quoting import without_numbers
 from worker.core.settlement import Moment, hold_in_doubt, reject
 
 AT = datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC)
@@ -64,6 +65,18 @@ def test_what_the_broker_moved_there_is_found_by_its_latest_death_in_an_accounts
     assert held.why == (
         "the broker moved it here from mms.jobs.acme.urgent: it was handed out too often without an end",
     )
+
+
+def test_a_report_that_the_broker_moved_there_says_so() -> None:
+    ended = death("mms.reports", time=datetime(2026, 11, 22, 3, 4, 5))  # noqa: DTZ001 - as pamqp may read it
+    headers = {
+        "x-mms-account": "acme",
+        "x-mms-waited-s": 3,
+        "x-death": [ended, death("mms.reports.wait.3s", "expired")],
+    }
+    held = held_as(Holding.DEAD, headers, b'{"message_id": "m-1"}')
+    assert (held.job_id, held.account, held.since) == (None, "acme", AT)
+    assert held.why == ("the broker moved it here from mms.reports: it was handed out too often without an end",)
 
 
 def test_without_the_list_of_deaths_the_first_one_counts() -> None:

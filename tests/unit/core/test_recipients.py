@@ -53,9 +53,9 @@ def noted(*traces: tuple[int, Trace]) -> Recipient:
     return known
 
 
-def heard(known: Recipient, message_id: str, at_ms: int) -> Recipient:
+def heard(known: Recipient, message_id: str, at_ms: int, *, has_waited: bool = False) -> Recipient:
     """A report of the message is looked at, and put off."""
-    known, verdict = look(known, message_id, "delivered", R1, now_ms=NOW_MS + at_ms)
+    known, verdict = look(known, message_id, "delivered", R1, has_waited=has_waited, now_ms=NOW_MS + at_ms)
     assert verdict is Look.OURS
     return put_off(known, message_id, "delivered", R1)
 
@@ -149,16 +149,53 @@ def test_a_message_heard_of_long_before_a_doubt_is_not_of_it(noted_ms: int, doub
     known, _ = note(known, sent(""), now_ms=NOW_MS + noted_ms)
     assert stranger(known, "m1", noted_ms).doubts == doubts
     known = heard(known, "m2", noted_ms)
-    assert [stranger(known, one, noted_ms).unknown for one in ("m1", "m2")] == ([2, 2] if doubts else [1, 1])
+    both = [stranger(known, one, noted_ms) for one in ("m1", "m2")]
+    assert [one.unknown + one.fresh for one in both] == ([2, 2] if doubts else [1, 1])
 
 
 def test_messages_that_may_be_of_the_doubts_are_counted_and_those_of_jobs_are_not() -> None:
     known = noted((0, sent("m1")), (10, sent("")), (20, sent("", OTHER)))
     for message_id in ("m2", "m3", "m4"):
-        known = heard(known, message_id, 30)
-    first = stranger(known, "m2", 40)
-    assert (first.doubts, first.unknown, first.sent, first.age_us) == ((OTHER,), 3, ONE, 10_000)
-    assert stranger(known, "never heard of", 40).age_us == 0
+        known = heard(known, message_id, 30, has_waited=True)
+    first = stranger(known, "m2", 30)
+    assert (first.doubts, first.unknown, first.fresh, first.sent) == ((OTHER,), 3, 0, ONE)
+
+
+@pytest.mark.parametrize("has_waited", [False, True])
+def test_a_message_whose_own_send_may_be_under_way_does_not_count_however_old_it_is(*, has_waited: bool) -> None:
+    known = heard(heard(noted((0, sent(""))), "m1", 0), "m2", 0, has_waited=has_waited)
+    known = heard(known, "m2", 9 * LATE_MS)
+    first = stranger(known, "m1", 9 * LATE_MS)
+    assert (first.unknown, first.fresh) == ((2, 0) if has_waited else (1, 1))
+
+
+def test_messages_are_counted_against_all_doubts_also_those_noted_later() -> None:
+    """Else the one that was not sent would be told as sent, by a message that another doubt explains."""
+    later_ms = 10 * LATE_MS
+    known = heard(heard(NOBODY, "m0", -1, has_waited=True), "m1", 0, has_waited=True)
+    for at_ms, job in ((LATE_MS, ONE), (LATE_MS, OTHER), (later_ms, SentJob("job-3", None))):
+        known, _ = note(known, sent("", job), now_ms=NOW_MS + at_ms)
+    known = heard(known, "m2", later_ms, has_waited=True)
+    counted = [(len(one.doubts), one.unknown) for one in (stranger(known, m, 20 * LATE_MS) for m in ("m0", "m1", "m2"))]
+    assert counted == [(0, 1), (3, 2), (3, 2)]
+
+
+def test_of_a_recipient_of_whom_something_may_be_forgotten_a_message_proves_nothing() -> None:
+    known = noted((0, sent("", OTHER)), *((n, sent(f"m{n}")) for n in range(MESSAGES_MAX - 2)))
+    known = heard(known, "nobody's", 50)
+    one = stranger(known, "nobody's", 100)
+    assert (one.doubts, one.sent) == ((OTHER,), ONE)
+    one = stranger(heard(known, "one more", 50), "nobody's", 100)
+    assert (one.doubts, one.sent) == ((), None)
+    doubts = [(0, sent("", SentJob(f"j{n}", None))) for n in range(DOUBTS_MAX)]
+    assert len(stranger(heard(noted(*doubts[1:]), "m1", 50), "m1", 100).doubts) == DOUBTS_MAX - 1
+    assert stranger(heard(noted(*doubts), "m1", 50), "m1", 100).doubts == ()
+
+
+def test_a_known_message_says_whether_its_job_has_a_doubt() -> None:
+    known = noted((0, sent("")), (1, sent("m1")), (2, sent("m2", OTHER)))
+    has_doubt = [found(known, m, R1, now_ms=NOW_MS, late_ms_max=LATE_MS) for m in ("m1", "m2")]
+    assert has_doubt == [Known(ONE, None, 0, has_doubt=True), Known(OTHER, None, 0)]
 
 
 @pytest.mark.parametrize(("later_ms", "job"), [(0, OTHER), (RECENT_MS, OTHER), (RECENT_MS + 1, None)])
@@ -233,12 +270,19 @@ TELLINGS = st.lists(st.builds(Telling, WORDS, WORDS, TIMES_MS), max_size=2).map(
 
 
 def _message(of: tuple[Any, ...]) -> Message:
-    message_id, heard_ms, job, sent_ms, statuses, told_ms, telling = of
-    return Message(message_id, heard_ms, job, sent_ms if job else 0, statuses, told_ms, telling)
+    message_id, heard_ms, job, sent_ms, statuses, told_ms, telling, has_waited = of
+    return Message(message_id, heard_ms, job, sent_ms if job else 0, statuses, told_ms, telling, has_waited)
 
 
 MESSAGES = st.tuples(
-    WORDS, TIMES_MS, st.none() | JOBS, TIMES_MS, st.lists(WORDS, max_size=3).map(tuple), TIMES_MS, TELLINGS
+    WORDS,
+    TIMES_MS,
+    st.none() | JOBS,
+    TIMES_MS,
+    st.lists(WORDS, max_size=3).map(tuple),
+    TIMES_MS,
+    TELLINGS,
+    st.booleans(),
 ).map(_message)
 
 

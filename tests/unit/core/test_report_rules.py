@@ -17,32 +17,40 @@ from worker.core.topology import REPORT_DELAYS_S
 from worker.core.waiting_reports import WaitingReport, bury, put_aside, read_waiting
 
 WAIT_S_MAX = 80.0
-OLD_US, YOUNG_US = 80_000_000, 79_999_999
 ONE, TWO, SENT = SentJob("job-1", None), SentJob("job-2", None), SentJob("job-3", "crm:3")
-NOBODYS = Stranger(final=None, doubts=(), unknown=1, sent=None, age_us=OLD_US)
+NOBODYS = Stranger(final=None, doubts=(), unknown=1, fresh=0, sent=None, is_first=True)
+LATER = replace(NOBODYS, is_first=False)
 
 
 @pytest.mark.parametrize(
     ("found", "waited_s", "verdict"),
     [
         # Its own send may still be under way, whatever there is besides.
-        (replace(NOBODYS, age_us=0), 0, Wait()),
-        (replace(NOBODYS, age_us=YOUNG_US), 79, Wait()),
-        (replace(NOBODYS, age_us=0, doubts=(ONE,)), 0, Wait()),
-        (replace(NOBODYS, age_us=0, sent=SENT), 0, Wait()),
+        (NOBODYS, 0, Wait()),
+        (NOBODYS, 79, Wait()),
+        (replace(NOBODYS, doubts=(ONE,)), 79, Wait()),
+        (replace(NOBODYS, sent=SENT), 79, Wait()),
         # It cannot be any more: this report has waited, or an earlier one of its message.
-        (replace(NOBODYS, age_us=0), 80, Alone(None)),
-        (NOBODYS, 0, Alone(None)),
+        (NOBODYS, 80, Alone(None)),
+        (LATER, 0, Alone(None)),
         # Evidence for a doubt, as long as there are as many messages as doubts.
-        (replace(NOBODYS, doubts=(ONE,)), 0, OneOf((ONE,))),
-        (replace(NOBODYS, doubts=(ONE,), unknown=2), 0, OneOf((ONE,))),
-        (replace(NOBODYS, doubts=(ONE, TWO), unknown=2), 0, OneOf((ONE, TWO))),
-        (replace(NOBODYS, doubts=(ONE,), sent=SENT), 0, OneOf((ONE,))),
-        (replace(NOBODYS, doubts=(ONE, TWO)), 0, Alone(None)),
+        (replace(NOBODYS, doubts=(ONE,)), 80, OneOf((ONE,))),
+        (replace(LATER, doubts=(ONE,)), 0, OneOf((ONE,))),
+        (replace(NOBODYS, doubts=(ONE,), unknown=2), 80, OneOf((ONE,))),
+        (replace(NOBODYS, doubts=(ONE, TWO), unknown=2), 80, OneOf((ONE, TWO))),
+        (replace(NOBODYS, doubts=(ONE,), sent=SENT), 80, OneOf((ONE,))),
+        (replace(NOBODYS, doubts=(ONE, TWO)), 80, Alone(None)),
+        # There may be as many, which is known later.
+        (replace(NOBODYS, doubts=(ONE, TWO), fresh=1), 159, Wait()),
+        (replace(NOBODYS, doubts=(ONE, TWO), fresh=1), 160, Alone(None)),
+        (replace(LATER, doubts=(ONE, TWO), fresh=1), 0, Wait()),
+        (replace(NOBODYS, doubts=(ONE,), fresh=1), 80, OneOf((ONE,))),
+        (replace(NOBODYS, doubts=(ONE, TWO, SENT), fresh=1), 80, Alone(None)),
+        (replace(NOBODYS, fresh=1), 80, Alone(None)),
         # A message too many, unless it may be a doubt's; counted with the first report of it.
-        (replace(NOBODYS, sent=SENT), 0, Alone(SENT)),
-        (replace(NOBODYS, sent=SENT, is_first=False), 0, Alone(None)),
-        (replace(NOBODYS, sent=SENT, doubts=(ONE, TWO)), 0, Alone(None)),
+        (replace(NOBODYS, sent=SENT), 80, Alone(SENT)),
+        (replace(LATER, sent=SENT), 80, Alone(None)),
+        (replace(NOBODYS, sent=SENT, doubts=(ONE, TWO)), 80, Alone(None)),
     ],
 )
 def test_the_table(found: Stranger, waited_s: int, verdict: Wait | OneOf | Alone) -> None:

@@ -76,6 +76,16 @@ def test_a_question_is_answered_or_there_is_a_reason(reply: Response, kind: type
     assert words in in_words(answer)
 
 
+@pytest.mark.parametrize("code", ["FIELD_INVALID", "AUTH_FAILED"])
+@pytest.mark.parametrize("said", [{"fails": ["61412345678"], "optouts": ""}, "No reply of +61 412 345 678."])
+def test_the_apis_own_words_are_told_without_the_numbers_in_them(code: str, said: object) -> None:
+    answer = read_question(Answer(400, orjson.dumps({"error": {"code": code, "description": said}})))
+    assert not isinstance(answer, Envelope)
+    words = in_words(answer)
+    assert "fails" in words or "No reply" in words
+    assert not set("45678") & set(words)
+
+
 # --- Replies ---------------------------------------------------------------------------------------------
 
 
@@ -182,3 +192,40 @@ def test_an_account_that_tells_nothing_has_no_balances() -> None:
     envelope = read_question(meta([], low_sms_alert="low"))
     assert isinstance(envelope, Envelope)
     assert read_balances(envelope) == Balances(None, None, None, is_alerted=True)
+
+
+# --- Broken in a way that must not keep the rest out ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", [b'"\\ud83d"', b'"Thanks \xf0\x9f"'], ids=["half an emoji", "no UTF-8"])
+def test_a_text_that_was_cut_in_the_middle_of_a_character_keeps_no_other_reply_out(broken: bytes) -> None:
+    whole = meta(some_page(ENTRY | {"body": "CUT"}, ENTRY | {"message_id": "second"}))
+    envelope = read_question(Answer(200, whole.body.replace(b'"CUT"', broken)))
+    assert isinstance(envelope, Envelope)
+    page = read_replies(envelope, region="AU")
+    assert page is not None
+    assert [reply.message_id for reply in page.replies] == ["dba864ec-1", "second"]
+    assert page.replies[0].text.endswith("\ufffd")
+    assert page.mistakes == ()
+
+
+def test_a_count_that_nobody_can_count_to_is_none() -> None:
+    page = page_of(some_page(ENTRY, count="9" * 5_000))
+    assert page is not None
+    assert page.pages is None
+    assert len(page.replies) == 1
+
+
+@pytest.mark.parametrize("said", [b'{"fails": ["\\ud83d"]}', b"[" * 300 + b"]" * 300], ids=["half an emoji", "deep"])
+def test_words_that_cannot_be_written_as_they_came_can_be_told(said: bytes) -> None:
+    refused = read_question(Answer(400, b'{"meta": {"status": "FIELD_INVALID"}, "data": [], "msg": ' + said + b"}"))
+    assert isinstance(refused, Refused)
+    in_words(refused).encode()
+
+
+def test_a_list_with_gaps_comes_as_an_object_by_number() -> None:
+    by_number = {"1": ENTRY, "3": ENTRY | {"message_id": "second"}}
+    page = page_of({"page": {"count": 1, "number": 1}, "responses": by_number})
+    assert page is not None
+    assert [reply.message_id for reply in page.replies] == ["dba864ec-1", "second"]
+    assert (page.entries, page.mistakes) == (2, ())

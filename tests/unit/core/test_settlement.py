@@ -193,6 +193,13 @@ def test_an_urgent_job_comes_back_to_its_lane() -> None:
     assert settlement.publications[0].routing_key == "acme.urgent"
 
 
+@pytest.mark.parametrize("lane", Lane)
+def test_what_another_delivery_has_claimed_is_not_looked_at_behind_a_backlog(lane: Lane) -> None:
+    """Its worker may be dead: then it is in doubt, and a backlog may take hours."""
+    settlement = put_back(a_delivery(lane=lane), a_job(), RequeueReason.CLAIMED, 5.0)
+    assert settlement.publications[0].routing_key == "acme.urgent"
+
+
 def test_a_malformed_job_is_dead_with_every_reason_also_without_an_id() -> None:
     settlement = reject(a_delivery(b"{"), Rejected(("one", "two"), None, None), now=NOW)
     letter, told = settlement.publications

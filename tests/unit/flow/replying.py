@@ -18,6 +18,7 @@ from worker.core.outcome import Response
 from worker.core.replies import Reply
 from worker.core.steps import ReplyPassed, ReplyStep, unwatched
 from worker.flow.observations import Observation, RepliesPolled
+from worker.flow.ports import Publishing
 from worker.flow.questions import Questions
 from worker.flow.replies import ReplyIntake
 from worker.flow.reply_poller import ReplyPoller
@@ -98,16 +99,9 @@ class Receiver:
 
     def __init__(self, vendor: Vendor, name: str, passed: ReplyPassed) -> None:
         clock = vendor.loop.time
+        self._vendor, self._passed = vendor, passed
         self.broker = MemoryBroker(vendor.server, monotonic=clock)
-        self.intake = ReplyIntake(
-            book=vendor.book,
-            sendings=vendor.sendings,
-            publishing=self.broker,
-            observe=vendor.seen.append,
-            monotonic=clock,
-            wall_clock=lambda: AT,
-            passed=passed,
-        )
+        self.intake = self.intake_over(self.broker)
         questions = Questions(
             account="acme", api=vendor.api, limiter=vendor.limiter, monotonic=clock, observe=vendor.seen.append
         )
@@ -119,6 +113,18 @@ class Receiver:
             region="AU",
             observe=vendor.seen.append,
             passed=passed,
+        )
+
+    def intake_over(self, publishing: Publishing) -> ReplyIntake:
+        """One that publishes there."""
+        return ReplyIntake(
+            book=self._vendor.book,
+            sendings=self._vendor.sendings,
+            publishing=publishing,
+            observe=self._vendor.seen.append,
+            monotonic=self._vendor.loop.time,
+            wall_clock=lambda: AT,
+            passed=self._passed,
         )
 
 

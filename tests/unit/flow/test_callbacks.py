@@ -12,7 +12,7 @@ import pytest
 from tests.virtual_time import run_virtual
 from worker.core.replies import Reply
 from worker.core.reports import Report
-from worker.flow.callbacks import NOT_IN_TIME, CallbackKind, Callbacks, Malformed
+from worker.flow.callbacks import NOT_IN_TIME, NOTE_S, CallbackKind, Callbacks, Malformed
 from worker.flow.observations import Observation, ReplyWay, Surprise
 from worker.flow.ports import NotTaken
 
@@ -31,8 +31,14 @@ class Intake:
     given: list[tuple[str, list[str], ReplyWay | None]] = field(default_factory=list)
 
     async def take(
-        self, account: str, entries: Sequence[Report] | Sequence[Reply], way: ReplyWay | None = None
+        self,
+        account: str,
+        entries: Sequence[Report] | Sequence[Reply],
+        way: ReplyWay | None = None,
+        *,
+        limit_s: float,
     ) -> NotTaken | None:
+        assert limit_s == 10 - NOTE_S
         self.given.append((account, [entry.message_id for entry in entries], way))
         await asyncio.sleep(self.takes_s)
         if self.error is not None:

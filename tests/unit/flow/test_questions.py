@@ -199,3 +199,23 @@ def test_a_closed_account_is_not_asked_in_a_slot_that_was_promised_before() -> N
         assert scene.asked_at_s[-1] >= closed_at_s + 5
 
     played(play)
+
+
+def test_slots_that_a_busy_process_misses_are_few_as_well() -> None:
+    async def play(scene: Scene) -> None:
+        await scene.ask(WELL)
+        reserve, reserved_at_s = scene.limiter.reserve, list[float]()
+
+        async def reserve_late(*arguments: Any, **options: Any) -> Any:
+            answer = await reserve(*arguments, **options)
+            if isinstance(answer, Slots) and answer.count:
+                reserved_at_s.append(scene.loop.time())
+                scene.loop.stall(0.3)  # type: ignore[attr-defined]
+            return answer
+
+        scene.limiter.reserve = reserve_late  # type: ignore[method-assign]
+        began_s = scene.loop.time()
+        assert await scene.ask(WELL) == NotSent(f"there was no slot within {SLOT_S_MAX:g} s")
+        assert 1 < len(reserved_at_s) <= 1 + (scene.loop.time() - began_s) / scene.questions.interval_s
+
+    played(play)

@@ -6,21 +6,33 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import orjson
 import pytest
 
-from tests.unit.flow.replying import A_WEEK_S, KilledAt, KilledError, Vendor, a_reply, event_ids
+from tests.unit.flow.replying import A_WEEK_S, KilledAt, KilledError, Receiver, Vendor, a_reply, event_ids
 from tests.virtual_time import run_virtual
+from worker.adapters.memory import MemoryBroker
 from worker.core.delivery import Publication
 from worker.core.recipients import MILLI, TELLING_MS_MAX
+from worker.core.reports import Report
 from worker.core.sendings import Trace
 from worker.core.steps import ReplyStep
+from worker.flow.callbacks import CallbackKind, Callbacks
 from worker.flow.observations import ReplyRepeated, ReplyTold, ReplyWay
 from worker.flow.ports import NotTaken, ReplyFound
 from worker.flow.replies import BUSY_S_MAX, TAKE_S_MAX
 
 CALLBACK, POLL = ReplyWay.CALLBACK, ReplyWay.POLL
+REPLIES = CallbackKind.REPLIES
 #: Longer than any claim lasts.
 LATER_S = 60.0
+
+
+class NoReports:
+    """Nobody posts any."""
+
+    async def take(self, account: str, reports: Sequence[Report], *, limit_s: float) -> NotTaken | None:
+        raise AssertionError(account, reports, limit_s)
 
 
 class Silent:
@@ -30,6 +42,24 @@ class Silent:
 
     def publish_many(self, publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
         return [asyncio.get_running_loop().create_future() for _ in publications]
+
+
+class Forgetful(MemoryBroker):
+    """Confirms the first of what is published together, and none of the others."""
+
+    def publish_many(self, publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
+        first, *others = super().publish_many(publications)
+        for other in others:
+            other.cancel()
+        return [first, *(asyncio.get_running_loop().create_future() for _ in others)]
+
+
+class Slow(MemoryBroker):
+    """Confirms a second after it has what is published."""
+
+    async def publish(self, publication: Publication) -> None:
+        await super().publish(publication)
+        await asyncio.sleep(1.0)
 
 
 def played(play: Callable[[Vendor], Awaitable[None]], **options: Any) -> None:
@@ -240,3 +270,41 @@ def test_the_accounts_have_nothing_to_do_with_each_other() -> None:
         assert len(vendor.told()) == 2
 
     played(play)
+
+
+@pytest.mark.parametrize("limit_s", [3.0, 10.0])
+def test_of_a_callback_that_is_not_confirmed_in_time_what_was_confirmed_is_not_told_again(limit_s: float) -> None:
+    async def play(vendor: Vendor) -> None:
+        body = orjson.dumps([{"message_id": one, "from": "+61400000001"} for one in ("r1", "r2")])
+        receiver = vendor.receiver()
+        receiver.intake = receiver.intake_over(Forgetful(vendor.server, monotonic=vendor.loop.time))
+        began_s = vendor.loop.time()
+        assert isinstance(await callbacks(receiver).take(REPLIES, "acme", body, limit_s=limit_s), NotTaken)
+        assert vendor.loop.time() - began_s <= limit_s
+        assert len(vendor.told()) == 1
+        await asyncio.sleep(LATER_S)
+        assert await callbacks(vendor.receiver()).take(REPLIES, "acme", body, limit_s=limit_s) is None
+        assert sorted(vendor.told()) == event_ids(["r1", "r2"])
+
+    played(play)
+
+
+def test_who_is_stopped_between_telling_and_noting_notes_it_before_it_ends() -> None:
+    async def play(vendor: Vendor) -> None:
+        stopped = vendor.receiver()
+        stopped.intake = stopped.intake_over(Slow(vendor.server, monotonic=vendor.loop.time))
+        taking = asyncio.ensure_future(stopped.intake.take("acme", [a_reply("r1")], POLL))
+        await asyncio.sleep(0.5)
+        assert vendor.told() == event_ids(["r1"])
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        await asyncio.sleep(LATER_S)
+        assert await vendor.receiver().intake.take("acme", [a_reply("r1")], POLL) is None
+        assert vendor.told() == event_ids(["r1"])
+
+    played(play)
+
+
+def callbacks(receiver: Receiver) -> Callbacks:
+    return Callbacks(reports=NoReports(), replies=receiver.intake, region="AU", observe=lambda _: None)

@@ -242,6 +242,26 @@ def test_one_that_cannot_be_marked_does_not_keep_the_others_unread() -> None:
     played(play)
 
 
+@pytest.mark.parametrize("every", [10, 3])
+def test_many_that_cannot_be_marked_do_not_keep_the_others_unread_for_ever(every: int) -> None:
+    async def play(vendor: Vendor) -> None:
+        fill(vendor, 200)
+        vendor.inbox.unmarkable = set(ids(200)[::every])
+        poller = vendor.receiver().poller
+        for _ in range(200):
+            await poller.look()
+            await asyncio.sleep(LATER_S)
+            if len(vendor.inbox.unread) == len(vendor.inbox.unmarkable):
+                break
+        assert {reply["message_id"] for reply in vendor.inbox.unread} == vendor.inbox.unmarkable
+        assert sorted(vendor.told()) == event_ids(ids(200))
+        vendor.inbox.unmarkable = set()
+        await poller.look()
+        assert vendor.inbox.unread == []
+
+    played(play)
+
+
 def test_one_that_cannot_be_read_does_not_keep_the_others_from_being_told() -> None:
     async def play(vendor: Vendor) -> None:
         fill(vendor, 3)

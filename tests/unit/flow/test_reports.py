@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,12 +12,14 @@ import pytest
 from tests.unit.flow.reporting import A_NUMBER, B_NUMBER, DECIDED_S, WAIT_S_MAX, Vendor, a_report
 from tests.virtual_time import run_virtual
 from worker.core.delivery import Publication
+from worker.core.held_jobs import HeldMessage
 from worker.core.journal import SENT, State
 from worker.core.recipients import TELLING_MS_MAX
 from worker.core.reports import ReportStatus
 from worker.core.resolution import read
 from worker.core.sendings import Ask
-from worker.core.topology import REPORTS_EXCHANGE, REPORTS_QUEUE
+from worker.core.topology import REPORT_DELAYS_S, REPORTS_EXCHANGE, REPORTS_QUEUE, report_wait_queue
+from worker.core.waiting_reports import WaitingReport
 from worker.flow.observations import (
     DuplicateSendDetected,
     ReportPutAside,
@@ -104,6 +108,31 @@ def test_a_status_on_the_way_that_comes_after_the_final_one_says_so() -> None:
             # A final one is the vendor's last word, whatever was said before.
             ("failed", None),
         ]
+
+    run_virtual(story())
+
+
+def test_who_is_stopped_between_telling_and_noting_notes_it_before_it_ends() -> None:
+    async def story() -> None:
+        vendor = Vendor()
+        await vendor.sent()
+        stopped = vendor.receiver()
+        publish = stopped.broker.publish
+
+        async def publish_slowly(publication: Publication) -> None:
+            await publish(publication)
+            await asyncio.sleep(1.0)
+
+        stopped.broker.publish = publish_slowly  # type: ignore[method-assign]
+        taking = asyncio.ensure_future(stopped.take(a_report()))
+        await asyncio.sleep(0.5)
+        assert len(vendor.told()) == 1
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        await asyncio.sleep(60.0)
+        assert await vendor.receiver().take(a_report()) is None
+        assert len(vendor.told()) == 1
 
     run_virtual(story())
 
@@ -242,6 +271,36 @@ def test_what_a_dead_receiver_was_about_to_tell_is_not_taken_until_its_claim_has
         await asyncio.sleep(TELLING_MS_MAX / 1000)
         assert await receiver.take(a_report()) is None
         assert len(vendor.told()) == 1
+
+    run_virtual(story())
+
+
+def test_who_hears_too_late_what_is_his_to_tell_tells_nothing() -> None:
+    """Somebody else may have told it meanwhile, and more: what is told now would overwrite that."""
+
+    async def story() -> None:
+        vendor = Vendor()
+        await vendor.sent()
+        look = vendor.sendings.look
+
+        async def slow(account: str, asks: list[Ask]) -> object:
+            found = await look(account, asks)
+            await asyncio.sleep(TELLING_MS_MAX / 1000 + 1)
+            return found
+
+        receiver, other = vendor.receiver(), vendor.receiver()
+        vendor.sendings.look = slow  # type: ignore[method-assign, assignment]
+        taking = asyncio.ensure_future(receiver.take(a_report(status="dispatched")))
+        await asyncio.sleep(0.001)
+        vendor.sendings.look = look  # type: ignore[method-assign]
+        await asyncio.sleep(TELLING_MS_MAX / 1000 - 1)
+        assert await other.take(a_report()) is None
+        assert await taking == NotTaken("the broker did not confirm 1 of 1 messages")
+        assert await receiver.take(a_report(status="dispatched")) is None
+        assert [(event["data"]["status"], event["data"]["superseded_by"]) for event in vendor.events()] == [
+            ("delivered", None),
+            ("dispatched", "delivered"),
+        ]
 
     run_virtual(story())
 
@@ -388,6 +447,14 @@ def test_a_message_of_another_sender_to_somebody_who_got_something_long_ago_is_n
     run_virtual(story())
 
 
+async def have_waited(vendor: Vendor, *message_ids: str) -> list[WaitingReport]:
+    """Reports that were looked at once more after they had waited, and are known to have."""
+    asks = [Ask(a_report(message_id), "looks", has_waited=True) for message_id in message_ids]
+    await vendor.sendings.look("acme", asks)
+    await vendor.sendings.put_off("acme", asks)
+    return [WaitingReport("acme", ask.report, int(WAIT_S_MAX)) for ask in asks]
+
+
 # --- Evidence for what is in doubt ---------------------------------------------------------------------------
 
 
@@ -436,6 +503,75 @@ def test_an_early_report_of_another_send_to_the_same_number_resolves_nothing() -
     run_virtual(story())
 
 
+def test_how_long_the_store_was_away_is_no_time_that_a_report_has_waited() -> None:
+    """The answer to its send waits for the store as well, and may come to it a moment later."""
+
+    async def story() -> None:
+        vendor = Vendor()
+        receiver = vendor.receiver()
+        receiver.looks()
+        await vendor.in_doubt("job-1")
+        await receiver.take(a_report("m2"))
+        await asyncio.sleep(2)
+        vendor.sendings.away_because = vendor.journal.away_because = "gone"
+        await asyncio.sleep(2 * WAIT_S_MAX)
+        vendor.sendings.away_because = vendor.journal.away_because = None
+        await asyncio.sleep(1.5)
+        await vendor.sent("job-2", "m2")
+        await asyncio.sleep(DECIDED_S)
+        assert vendor.told() == [("m2", "delivered", "job-2")]
+        assert vendor.record("job-1").state is State.ENDED
+        await receiver.dies()
+
+    run_virtual(story())
+
+
+def test_an_early_report_of_another_send_is_not_counted_as_a_doubts() -> None:
+    async def story(*, is_of_a_job: bool) -> list[State]:
+        vendor = Vendor()
+        receiver = vendor.receiver()
+        receiver.looks()
+        for job in ("job-1", "job-2"):
+            await vendor.in_doubt(job)
+        await receiver.take(a_report("m2"))
+        await asyncio.sleep(WAIT_S_MAX)
+        await receiver.take(a_report("m3"))
+        await asyncio.sleep(20)
+        if is_of_a_job:
+            await vendor.sent("job-3", "m3")
+        await asyncio.sleep(DECIDED_S)
+        await receiver.dies()
+        jobs = ("job-3", None) if is_of_a_job else ("job-1", "job-2")
+        assert {job_id for _, _, job_id in vendor.told()} == set(jobs)
+        return [vendor.record(job).state for job in ("job-1", "job-2")]
+
+    # The job whose message it was not would be lost.
+    assert run_virtual(story(is_of_a_job=True)) == [State.ENDED] * 2
+    # As long as it may be, the first one waits for that.
+    assert run_virtual(story(is_of_a_job=False)) == [State.RESOLVED] * 2
+
+
+def test_a_message_that_an_answer_tied_to_its_job_resolves_what_that_answer_did_not_come_to_resolve() -> None:
+    """A worker that was frozen heard late what came of its call, and died before it had said so."""
+
+    async def story() -> None:
+        vendor = Vendor()
+        receiver = vendor.receiver()
+        await vendor.in_doubt("job-1")
+        await vendor.sent("job-1", "m1")
+        vendor.journal.away_because = "gone"
+        assert isinstance(await receiver.take(a_report("m1")), NotTaken)
+        vendor.journal.away_because = None
+        assert await receiver.take(a_report("m1")) is None
+        assert vendor.told() == [("m1", "delivered", "job-1")]
+        record = vendor.record("job-1")
+        assert (record.state, record.end) == (State.RESOLVED, SENT)
+        assert vendor.sendings.recipient("acme", A_NUMBER).doubts == ()
+        assert vendor.observed(DuplicateSendDetected) == []
+
+    run_virtual(story())
+
+
 def test_of_two_doubts_one_message_resolves_none_and_two_resolve_both() -> None:
     async def story(messages: int) -> tuple[Vendor, list[State]]:
         vendor = Vendor()
@@ -473,8 +609,9 @@ def test_two_receivers_never_take_two_messages_for_one_doubts() -> None:
         await vendor.in_doubt("job-2")
         await receivers[0].take(a_report("m1"), a_report("m2"))
         await asyncio.sleep(WAIT_S_MAX)
-        # Both messages are old now: their reports are decided about at once.
-        await asyncio.gather(*(each.take(a_report(f"m{n}", "failed")) for n, each in enumerate(receivers, start=1)))
+        waiting = await have_waited(vendor, "m1", "m2")
+        takings = [each.intake.take_again("acme", [one]) for each, one in zip(receivers, waiting, strict=True)]
+        assert [taken.fault for taken in await asyncio.gather(*takings)] == [None, None]
         assert {job_id for _, _, job_id in vendor.told()} == {"job-1", "job-2"}
         assert vendor.observed(DuplicateSendDetected) == []
 
@@ -545,10 +682,10 @@ def test_of_several_jobs_the_oldest_that_is_in_doubt_gets_the_message_and_then_t
         await vendor.decided("job-1")
         await vendor.decided("job-3")
         messages = ("m1", "m2", "m3", "m4")
-        await receiver.take(*(a_report(one, "queued") for one in messages))
+        await receiver.take(*(a_report(one) for one in messages))
         await asyncio.sleep(WAIT_S_MAX)
-        for one in messages:
-            await receiver.take(a_report(one))
+        waiting = await have_waited(vendor, *messages)
+        assert (await receiver.intake.take_again("acme", waiting)).fault is None
         assert [job_id for _, _, job_id in vendor.told()] == ["job-2", "job-4", "job-1", "job-3"]
         assert vendor.observed(DuplicateSendDetected) == []
 
@@ -565,9 +702,8 @@ def test_while_the_journal_is_away_a_doubt_is_not_decided_about_and_its_report_i
         vendor.journal.away_because = "gone"
         await asyncio.sleep(DECIDED_S)
         assert vendor.events() == []
-        assert await receiver.take(a_report("m1", "failed")) == NotTaken(
-            "it is not known of which jobs the reports are (gone)"
-        )
+        taken = await receiver.intake.take_again("acme", [WaitingReport("acme", a_report("m1"), int(WAIT_S_MAX))])
+        assert taken.fault == NotTaken("it is not known of which jobs the reports are (gone)")
         vendor.journal.away_because = None
         await asyncio.sleep(DECIDED_S)
         assert vendor.told() == [("m1", "delivered", "job-1")]
@@ -593,6 +729,52 @@ def test_what_cannot_be_read_is_buried_with_the_reason_and_the_others_go_on() ->
         await vendor.sent()
         await asyncio.sleep(4)
         assert len(vendor.told()) == 1
+        await receiver.dies()
+
+    run_virtual(story())
+
+
+def test_what_is_safe_leaves_the_queue_though_another_cannot_be_taken() -> None:
+    """Were all of them taken in again, each try would leave one more copy of all that wait on."""
+
+    async def story() -> None:
+        vendor = Vendor()
+        receiver = vendor.receiver()
+        put_aside: Counter[bytes] = Counter()
+        accept = vendor.server.accept
+
+        def counted(publication: Publication) -> None:
+            put_aside[publication.body] += publication.routing_key in map(report_wait_queue, REPORT_DELAYS_S)
+            accept(publication)
+
+        vendor.server.accept = counted  # type: ignore[method-assign]
+        reports = [a_report(f"m{n}", to=f"+6140000{n:04}") for n in range(20)]
+        await receiver.take(*reports)
+        await vendor.sendings.told("acme", [Ask(reports[2], "of another one")])
+        done = receiver.queue.done
+        let_go: Counter[object] = Counter()
+
+        async def once(messages: Sequence[HeldMessage]) -> None:
+            let_go.update(message.receipt for message in messages)
+            await done(messages)
+
+        # As on a broker: the channel is open also after the message was let go, and a second time would close it.
+        receiver.queue.is_ours = lambda message: message is not None  # type: ignore[method-assign]
+        receiver.queue.done = once  # type: ignore[method-assign]
+        receiver.looks()
+        for _ in range(6):
+            await vendor.sendings.look("acme", [Ask(replace(reports[0], status="failed"), "of one that dies again")])
+            await asyncio.sleep(10)
+        await vendor.sent("job-1", "m1", to=reports[1].to)
+        await asyncio.sleep(2 * DECIDED_S)
+        assert sorted(vendor.told()) == sorted(
+            (one.message_id, one.status, "job-1" if one is reports[1] else None)
+            for one in reports
+            if one is not reports[2]
+        )
+        assert max(put_aside.values()) <= 7
+        assert set(let_go.values()) == {1}
+        assert len(vendor.observed(ReportRepeated)) == 1
         await receiver.dies()
 
     run_virtual(story())
