@@ -6,9 +6,11 @@ an administrator; each process of the product gets the user that is meant for it
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from functools import cache
@@ -38,8 +40,9 @@ ROLES = {"run": "worker", "receive": "receiver"}
 
 @cache
 def certificates() -> ServerTls:
-    """Of this process alone; gone with the machine's temporary folder."""
+    """Of this process alone, and gone with it."""
     folder = Path(tempfile.mkdtemp(prefix="mms-test-tls-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return tls_files(folder, "127.0.0.1", "localhost")
 
 

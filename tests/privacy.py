@@ -12,13 +12,16 @@ _NUMBER = re.compile(r"(?<![\d.])(?:\+?61|0)4\d{8}(?!\d)")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[ ()-](?=\d)")
 _SECRETS = ("MMS_APP_KEY", "MMS_APP_SECRET", "MMS_CALLBACK_TOKEN")
 _ADDRESSES = ("MMS_AMQP_URL", "MMS_REDIS_URL")
+#: What our own sentences say how to write a number; no test sends anything there.
+EXAMPLE = "+61412345678"
 #: Shorter ones may stand anywhere by chance.
 _SECRET_CHARACTERS_MIN = 6
 
 
 def private_in(words: str, secrets: Iterable[str]) -> set[str]:
-    """What of ``words`` is a number or one of ``secrets``."""
-    return {secret for secret in secrets if secret in words} | set(_NUMBER.findall(_BETWEEN_DIGITS.sub("", words)))
+    """What of ``words`` is a number, but for the one in our examples, or one of ``secrets``."""
+    numbers = set(_NUMBER.findall(_BETWEEN_DIGITS.sub("", words)))
+    return {secret for secret in secrets if secret in words} | (numbers - {EXAMPLE})
 
 
 def secrets_in(environment: Mapping[str, str]) -> set[str]:

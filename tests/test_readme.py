@@ -13,7 +13,7 @@ from worker.settings import settings_reference
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 #: Celery's.
-WORDS_OF_OTHERS = {"rate_limit"}
+WORDS_OF_OTHERS = {"rate_limit", "stop_grace_period"}
 
 
 def settings_table() -> str:

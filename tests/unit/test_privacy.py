@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.privacy import private_in, secrets_in
+from tests.privacy import EXAMPLE, private_in, secrets_in
 
 
 @pytest.mark.parametrize(
     "words",
-    ["+61412345678", "61412345678", "0412345678", "to +61 412 345 678 now", '{"to":"0412-345-678"}', "%2B61412345678x"],
+    ["+61412345679", "61412345679", "0412345679", "to +61 412 345 679 now", '{"to":"0412-345-679"}', "%2B61412345679x"],
 )
 def test_a_number_is_found(words: str) -> None:
     assert private_in(words, ()) != set()
@@ -20,14 +20,18 @@ def test_a_number_is_found(words: str) -> None:
     [
         "1795677743.349700",
         "0.0412345678",
-        "mms_x_sum 61.4123456789",
+        "mms_x_sum 61.4123456799",
         "2026-11-26T07:38:58.149309Z",
-        "614123456789",
+        "614123456799",
         "port 41234",
     ],
 )
 def test_other_figures_are_none(words: str) -> None:
     assert private_in(words, ()) == set()
+
+
+def test_the_example_in_our_sentences_is_nobodys() -> None:
+    assert private_in(f"write it as {EXAMPLE}", ()) == set()
 
 
 def test_secrets_are_found_wherever_they_were_given() -> None:

@@ -109,6 +109,8 @@ def test_it_runs_is_kept_ends_and_begins_again_where_it_ended(folder: Path) -> N
     assert done("down", folder) == "Ended.\n"
     await_gone([state.pid, *pids])
     assert log.read_text().endswith("ended\n")
+    for name in ("worker-1", "worker-2", "receiver"):
+        assert '"drain_ended"' in (folder / "logs" / f"{name}.log").read_text()
     ports = json.loads((folder / "ports.json").read_text())
     assert ports.keys() == PORTS.keys()
     done("up", folder)

@@ -107,7 +107,7 @@ def test_what_cannot_be_read_is_a_dead_letter_that_says_why(
 ) -> None:
     assert read_waiting(body, headers) == reason
     letter = bury(body, headers, reason, at=datetime(2026, 11, 22, tzinfo=UTC))
-    assert letter.routing_key == "mms.dead"
+    assert (letter.exchange, letter.routing_key) == ("mms.reports", "mms.dead")
     held = read_held(HeldMessage(letter.body, letter.headers, None), Holding.DEAD)
     assert held.why == (f"mms.reports: {reason}",)
     assert held.account == (headers.get("x-mms-account") if headers.get("x-mms-account") == "acme" else None)
