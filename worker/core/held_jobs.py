@@ -7,7 +7,6 @@ broker itself moved to ``mms.dead`` carries none of our headers: what cannot be 
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,11 +25,9 @@ from worker.core.delivery import (
 )
 from worker.core.job import JOB_BYTES_MAX
 from worker.core.quoting import without_numbers
-from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, REPORTS_QUEUE, account_and_lane
+from worker.core.topology import DEAD_QUEUE, IN_DOUBT_QUEUE, REPORTS_QUEUE, account_and_lane, is_account_name
 
 _WORDS_CHARACTERS_MAX = 500
-#: As the settings allow it; anything else would be a routing key that leads nowhere, or to another lane.
-_ACCOUNT = re.compile("[A-Za-z0-9_-]{1,64}")
 _BROKERS_REASONS = {
     "delivery_limit": "it was handed out too often without an end",
     "expired": "its time in the queue was over",
@@ -179,7 +176,7 @@ def _is_taken_from(queue: object) -> bool:
 
 def _whose(headers: Mapping[str, Any], death: Mapping[str, Any]) -> tuple[str | None, Lane]:
     account = headers.get(f"{OUR_HEADERS}account")
-    if isinstance(account, str) and _ACCOUNT.fullmatch(account):
+    if isinstance(account, str) and is_account_name(account):
         is_urgent = headers.get(f"{OUR_HEADERS}lane") == Lane.URGENT.value
         return account, Lane.URGENT if is_urgent else Lane.BULK
     return _account_and_lane(death.get("queue")) or (None, Lane.BULK)
@@ -187,7 +184,7 @@ def _whose(headers: Mapping[str, Any], death: Mapping[str, Any]) -> tuple[str | 
 
 def _account_and_lane(queue: object) -> tuple[str, Lane] | None:
     found = account_and_lane(queue) if isinstance(queue, str) else None
-    return found if found and _ACCOUNT.fullmatch(found[0]) else None
+    return found if found and is_account_name(found[0]) else None
 
 
 def _why(headers: Mapping[str, Any], holding: Holding, death: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ quorum queues, but the event log, which is a stream; everything is durable.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,7 @@ EVENTS_QUEUE = "mms.events.log"
 #: Delivery reports that are looked at again: of messages that nobody knew when they came.
 REPORTS_QUEUE = "mms.reports"
 _JOBS_QUEUE, _URGENT = "mms.jobs.", ".urgent"
+_ACCOUNT_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 #: The fixed delays of the retry queues, in seconds. One delay per queue: expiry happens only at a queue's head.
 RETRY_DELAYS_S = (1, 5, 15, 60, 300)
@@ -97,6 +99,11 @@ class Topology:
         """Whose queues are in it."""
         owners = (account_and_lane(queue.name) for queue in self.queues)
         return tuple(dict.fromkeys(owner[0] for owner in owners if owner is not None))
+
+
+def is_account_name(text: str) -> bool:
+    """Whether an account can have this name. Anything else is a routing key that leads nowhere, or to another lane."""
+    return _ACCOUNT_NAME.fullmatch(text) is not None
 
 
 def routing_key(account: str, lane: Lane) -> str:

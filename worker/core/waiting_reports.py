@@ -17,7 +17,14 @@ from worker.core.delivery import OUR_HEADERS, Publication, count_in
 from worker.core.events import timestamp
 from worker.core.held_jobs import HeldMessage
 from worker.core.reports import Report
-from worker.core.topology import DEAD_QUEUE, REPORT_DELAYS_S, REPORTS_EXCHANGE, REPORTS_QUEUE, report_wait_queue
+from worker.core.topology import (
+    DEAD_QUEUE,
+    REPORT_DELAYS_S,
+    REPORTS_EXCHANGE,
+    REPORTS_QUEUE,
+    is_account_name,
+    report_wait_queue,
+)
 
 _ACCOUNT, _WAITED_S = f"{OUR_HEADERS}account", f"{OUR_HEADERS}waited-s"
 _FIRST_S, _THEN_S = REPORT_DELAYS_S
@@ -50,7 +57,7 @@ def put_aside(waiting: WaitingReport) -> Publication:
 def read_waiting(body: bytes, headers: Mapping[str, Any]) -> WaitingReport | str:
     """What ``put_aside`` has written, after its while; or why it cannot be read, in a sentence that quotes nothing."""
     account = headers.get(_ACCOUNT)
-    if not isinstance(account, str) or not account:
+    if not isinstance(account, str) or not is_account_name(account):
         return f"it does not say in {_ACCOUNT} of which account it is"
     try:
         fields = orjson.loads(body)

@@ -62,22 +62,25 @@ class ReportJobs:
         self, account: str, ask: Ask, found: Known | Stranger, *, waited_s: int, until_s: float
     ) -> ToTell | ToWait | NotTaken:
         """Decide about the report of ``ask``, of which ``found`` is known, and which has waited ``waited_s``."""
-        if isinstance(found, Known) and found.has_doubt:
-            return await self._of_known_job(account, ask, found)
         decided = self._judged(ask, found, waited_s)
-        if not isinstance(decided, OneOf):
-            return decided
-        # What is known by now: it may have been another report's turn a moment ago.
-        async with self._resolving:
-            if self._monotonic() >= until_s:
-                return NotTaken("there was no time to find out of which jobs the reports are")
-            looked = await self._sendings.look(account, [ask])
-            if isinstance(looked, JournalAway):
-                return _not_known(looked)
-            if not isinstance(now := looked[0], Known | Stranger):
-                return NotTaken("a report is being told by somebody else")
-            decided = self._judged(ask, now, waited_s)
-            return await self._assigned(account, ask, decided, now) if isinstance(decided, OneOf) else decided
+        if isinstance(decided, OneOf):
+            # What is known by now: it may have been another report's turn a moment ago.
+            async with self._resolving:
+                if self._monotonic() >= until_s:
+                    return NotTaken("there was no time to find out of which jobs the reports are")
+                looked = await self._sendings.look(account, [ask])
+                if isinstance(looked, JournalAway):
+                    return _not_known(looked)
+                now = looked[0]
+                if not isinstance(now, Known | Stranger):
+                    return NotTaken("a report is being told by somebody else")
+                found = now
+                decided = self._judged(ask, found, waited_s)
+                if isinstance(decided, OneOf):
+                    return await self._assigned(account, ask, decided, found)
+        if isinstance(found, Known) and found.has_doubt:
+            return await self._of_known_job(account, ask, found) or decided
+        return decided
 
     def _judged(self, ask: Ask, found: Known | Stranger, waited_s: int) -> ToTell | ToWait | OneOf:
         if isinstance(found, Known):
@@ -90,17 +93,13 @@ class ReportJobs:
             case one_of:
                 return one_of
 
-    async def _of_known_job(self, account: str, ask: Ask, found: Known) -> ToTell | NotTaken:
+    async def _of_known_job(self, account: str, ask: Ask, found: Known) -> NotTaken | None:
         """Should the job be in doubt still, who heard that it was sent did not come to say so."""
-        to_tell = ToTell(ask, found.job, found.final, found.age_us / _MICRO)
         sent = [(ask.report.to, ask.report.message_id)]
         is_resolved = await self._doubts.resolve(account, found.job.job_id, sent)
         if isinstance(is_resolved, JournalAway):
             return _not_known(is_resolved)
-        if not is_resolved:
-            return to_tell
-        fault = await self._assign(account, ask, found.job)
-        return fault or to_tell
+        return await self._assign(account, ask, found.job) if is_resolved else None
 
     async def _assigned(self, account: str, ask: Ask, one_of: OneOf, found: Known | Stranger) -> ToTell | NotTaken:
         """Have it told as a message of one of these jobs."""

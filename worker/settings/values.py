@@ -18,6 +18,7 @@ import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from worker.core.steps import Failpoint, Poison, ReplyStep, Step
+from worker.core.topology import is_account_name
 from worker.settings.sentences import shown
 
 SECRET_FILE_BYTES_MAX: Final = 65_536
@@ -264,7 +265,7 @@ def certificate_fault(cert: Path, key: Path | None) -> str | None:
 
 
 def _check_account_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+    if not is_account_name(text):
         raise ValueError(
             f"must be 1 to 64 letters, digits, _ or -, not {shown(text)}: with a dot it could not be told"
             " from ACCOUNT.urgent in a routing key"

@@ -93,6 +93,7 @@ GOOD = put_aside(WaitingReport("acme", REPORT))
     [
         (GOOD.body, {}, "it does not say in x-mms-account of which account it is"),
         (GOOD.body, {"x-mms-account": 7}, "it does not say in x-mms-account of which account it is"),
+        (GOOD.body, {"x-mms-account": "no name"}, "it does not say in x-mms-account of which account it is"),
         (b"{", {"x-mms-account": "acme"}, "its body is not JSON"),
         (b"[]", {"x-mms-account": "acme"}, "its body is not a delivery report, as the receiver puts them aside"),
         (
