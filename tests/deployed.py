@@ -1,7 +1,7 @@
 """The servers as the deployment has them: TLS alone, users with exact rights, and certificates that are really checked.
 
-With ``MMS_TEST_DEPLOYED=1`` every test's broker and Redis are such ones. What tests do to them from outside, they do as
-an administrator; each process of the product gets the user that is meant for it.
+The end-to-end tests' broker and Redis are such ones, unless ``MMS_TEST_DEPLOYED=0`` says otherwise. What tests do to
+them from outside, they do as an administrator; each process of the product gets the user that is meant for it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,13 @@ from deploy.local import RabbitMQ, Redis
 from deploy.local.redis_server import USER
 from deploy.local.server_tls import ServerTls
 
-IS_DEPLOYED = os.environ.get("MMS_TEST_DEPLOYED") == "1"
+IS_DEPLOYED = os.environ.get("MMS_TEST_DEPLOYED") != "0"
 #: No secret is worth more than the servers, which live for a test run and on the loopback address.
 PASSWORD = "of-this-test-run"
-#: "configure access to queue 'x' in vhost 'y' refused for user 'worker'"
-_REFUSED = re.compile(
-    rf"(configure|write|read) access to .* refused for user '({'|'.join(role.name for role in BROKER_ROLES)})'"
-)
+#: "access to queue 'x' in vhost 'y' refused for user 'worker'"; later versions say which access before it.
+_REFUSED = re.compile(rf"access to .* refused for user '({'|'.join(role.name for role in BROKER_ROLES)})'")
 #: Who the product is at the broker and at Redis, by its command; people's commands are the operator's.
-ROLES = {"run": "worker", "receive": "receiver"}
+ROLES = {"run": "worker", "receive": "receiver", "publish": "upstream"}
 
 
 @cache
@@ -92,18 +90,26 @@ def rights_of_a_worker() -> tuple[str, tuple[str, str, str]]:
     return "worker", (rights["configure"], rights["write"], rights["read"])
 
 
-def refused_by_broker(rabbitmq: RabbitMQ) -> list[str]:
-    """The last refusals for want of a right, of the deployment's users; a test may provoke those of its own."""
-    return [line for line in rabbitmq.log().splitlines() if _REFUSED.search(line)]
+def refused_by_broker(rabbitmq: RabbitMQ, vhost: str) -> list[str]:
+    """What the deployment's users were refused in ``vhost`` for want of a right, since the broker was started."""
+    with (rabbitmq.folder / "rabbitmq.log").open(errors="replace") as log:
+        return [line for line in log if f"vhost '{vhost}'" in line and _REFUSED.search(line)]
 
 
 def refused_by_redis(redis: Redis) -> list[str]:
-    """The last refusals for want of a right, but for refused logins."""
-    if "@" not in redis.url:
+    """What was refused for want of a right since the last question, but for logins."""
+    if not IS_DEPLOYED:
         return []
     with Client.from_url(redis.url, decode_responses=True) as client:
         entries: Any = client.acl_log()
+        client.acl_log_reset()
     return [f"{entry['username']}: {entry['object']}" for entry in entries if entry["reason"] != "auth"]
+
+
+def as_user(url: str, role: str) -> str:
+    """An administrator's address made that of ``role``."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{role}:{PASSWORD}@{parts.hostname}:{parts.port}").geturl()
 
 
 def let_follow(replica: Client, master: Redis) -> None:
@@ -123,7 +129,6 @@ def as_deployed(settings: Mapping[str, str], command: str) -> dict[str, str]:
         parts = urlsplit(made[f"{name}_URL"])
         if parts.username != USER or parameter not in parts.query:
             continue
-        netloc = f"{role}:{PASSWORD}@{parts.hostname}:{parts.port}"
-        made[f"{name}_URL"] = parts._replace(netloc=netloc, query="").geturl()
+        made[f"{name}_URL"] = as_user(parts._replace(query="").geturl(), role)
         made[f"{name}_CA_FILE"] = parse_qs(parts.query)[parameter][0]
     return made

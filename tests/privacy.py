@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 #: An Australian mobile number as it may be written, with what people write between its digits taken out; not what
 #: follows a decimal point.
 _NUMBER = re.compile(r"(?<![\d.])(?:\+?61|0)4\d{8}(?!\d)")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[ ()-](?=\d)")
+_PUNCTUATION = re.compile(r"[\s()./+-]")
 _SECRETS = ("MMS_APP_KEY", "MMS_APP_SECRET", "MMS_CALLBACK_TOKEN")
 _ADDRESSES = ("MMS_AMQP_URL", "MMS_REDIS_URL")
 #: What our own sentences say how to write a number; no test sends anything there.
@@ -19,13 +21,23 @@ _SECRET_CHARACTERS_MIN = 6
 
 
 def private_in(words: str, secrets: Iterable[str]) -> set[str]:
-    """What of ``words`` is a number, but for the one in our examples, or one of ``secrets``."""
+    """What of ``words`` is a number, but for the one in our examples, or one of ``secrets``, however it is spaced."""
     numbers = set(_NUMBER.findall(_BETWEEN_DIGITS.sub("", words)))
-    return {secret for secret in secrets if secret in words} | (numbers - {EXAMPLE})
+    bare = _bare(words)
+    return {secret for secret in secrets if _bare(secret) in bare} | (numbers - {EXAMPLE})
+
+
+def _bare(words: str) -> str:
+    return _PUNCTUATION.sub("", words)
 
 
 def secrets_in(environment: Mapping[str, str]) -> set[str]:
-    """The secrets that the product is given there, those within addresses among them."""
-    given = {environment.get(name, "") for name in _SECRETS}
-    given |= {unquote(urlsplit(environment.get(name, "")).password or "") for name in _ADDRESSES}
+    """The secrets that the product is given there and in files, those within addresses among them."""
+    given = {_given(environment, name) for name in _SECRETS}
+    given |= {unquote(urlsplit(_given(environment, name)).password or "") for name in _ADDRESSES}
     return {secret for secret in given if len(secret) >= _SECRET_CHARACTERS_MIN}
+
+
+def _given(environment: Mapping[str, str], name: str) -> str:
+    file = environment.get(f"{name}_FILE")
+    return environment.get(name) or (Path(file).read_text().strip() if file else "")

@@ -12,7 +12,6 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 
 from redis.asyncio import Redis
 
@@ -30,6 +29,7 @@ from worker.adapters.redis_presence import Presence
 from worker.adapters.redis_sendings import RedisSendings
 from worker.adapters.redis_suspects import RedisSuspects
 from worker.adapters.tls import trusting
+from worker.closing import ClosingStack
 from worker.core.accounts import Account
 from worker.core.job import decode
 from worker.core.steps import Failpoint, Passed, Poison, unwatched
@@ -64,8 +64,7 @@ from worker.parts import (
 )
 from worker.settings import Settings, SettingsProblems, changed_settings, load
 
-#: Telling what became of broken-off calls takes this long at most, after the drain's limit; see ``runner``. What closes
-#: then has limits of its own, of a few seconds each, whatever does not answer.
+#: Telling what became of broken-off calls takes this long at most, after the drain's limit; see ``runner``.
 TELL_S_MAX = 5.0
 LOOP_LAG_LOOK_S = 0.5
 OLDEST_LOOK_S = 5.0
@@ -87,7 +86,7 @@ async def run_worker(settings: Settings) -> int:
     logs = LogObserver()
     passed, read = set_failpoint(settings.failpoint)
 
-    async with AsyncExitStack() as stack:
+    async with ClosingStack(cut_short=logs_adapter.closing_cut_short) as stack:
         logins = logins_of(settings)
         redis = await open_redis(settings, stack, logins)
         limiter = RedisLimiter(redis=redis, limit_per_s=limit_per_s, monotonic=time.monotonic)
@@ -110,13 +109,13 @@ async def run_worker(settings: Settings) -> int:
         journal, sendings = await open_memory(settings, redis, stack, observe=observe, on_failure=stop.fail)
         process = secrets.token_hex(6)
         api = build_api(settings, passed=passed)
-        stack.push_async_callback(api.aclose)
+        stack.closes(api.aclose)
         media = MediaFetcher(
             allowed=settings.media_hosts_allowed,
             ssl_context=trusting(settings.media_ca_file),
             monotonic=time.monotonic,
         )
-        stack.push_async_callback(media.aclose)
+        stack.closes(media.aclose)
         pipeline = Pipeline(
             broker=broker,
             api=api,
@@ -133,8 +132,10 @@ async def run_worker(settings: Settings) -> int:
         )
         held = HeldBytes(settings.held_bytes_max)
         suspects = RedisSuspects(redis=redis, on_failure=stop.fail)
-        stack.push_async_callback(suspects.close)
-        quarantine = Quarantine(suspects=suspects, is_ours=broker.is_ours, wait_s_max=settings.hold_s_max)
+        stack.closes(suspects.close)
+        quarantine = Quarantine(
+            suspects=suspects, is_ours=broker.is_ours, wait_s_max=settings.hold_s_max, observe=observe
+        )
 
         def make_sender(account: Account) -> AccountSender:
             return AccountSender(
@@ -183,15 +184,17 @@ async def run_worker(settings: Settings) -> int:
             not_ready_because=lambda: not_ready_because(broker, limiter_watch, stop),
         )
         await admin.start()
-        stack.push_async_callback(admin.close)
-        stack.push_async_callback(broker.close)
+        stack.closes(admin.close)
+        stack.closes(broker.close)
         if not await before(stop.drain, broker.start()):
             return 0
         background = Tasks(stop.fail)
-        stack.push_async_callback(background.cancel)
-        presence, backlog_watch = presence_and_backlog(redis, broker, roster, observe=observer_of(metrics))
+        stack.closes(background.cancel)
+        presence, backlog_watch = presence_and_backlog(
+            redis, broker, roster, observe=observer_of(metrics, logs.observe)
+        )
         also.extend((presence.note, backlog_watch.note))
-        stack.push_async_callback(presence.leave)
+        stack.closes(presence.leave)
         keeper = build_doubt_keeper(
             settings, redis, address=address, journal=journal, roster=roster, process=process, observe=observe
         )
@@ -230,16 +233,16 @@ async def run_worker(settings: Settings) -> int:
 async def open_memory(
     settings: Settings,
     redis: Redis,
-    stack: AsyncExitStack,
+    stack: ClosingStack,
     *,
     observe: Observer,
     on_failure: Callable[[BaseException], None],
 ) -> tuple[RedisJournal, RedisSendings]:
     """What is remembered of jobs and of messages: asked together, and ready before the first slot."""
     groups = build_groups(redis, observe=observe, on_failure=on_failure)
-    stack.push_async_callback(groups.close)
+    stack.closes(groups.close)
     journal = build_journal(settings, groups, on_failure=on_failure)
-    stack.push_async_callback(journal.close)
+    stack.closes(journal.close)
     await journal.warm_up()
     return journal, build_sendings(settings, groups)
 

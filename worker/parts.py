@@ -8,7 +8,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
@@ -26,6 +25,7 @@ from worker.adapters.redis_reply_book import RedisReplyBook
 from worker.adapters.redis_sendings import RedisSendings
 from worker.adapters.redis_turn import RedisTurn
 from worker.adapters.tls import tls_at, trusting
+from worker.closing import ClosingStack
 from worker.core.accounts import Account, Credentials
 from worker.core.doubt_rules import Deadline, DoubtRule
 from worker.core.journal import JOURNAL_SLACK_S
@@ -199,10 +199,10 @@ def build_redis(settings: Settings, logins: Logins | None = None) -> Redis:
     )
 
 
-async def open_redis(settings: Settings, stack: AsyncExitStack, logins: Logins | None = None) -> Redis:
+async def open_redis(settings: Settings, stack: ClosingStack, logins: Logins | None = None) -> Redis:
     """Connect to Redis; ``CannotStart`` says in a sentence why not. ``stack`` closes it."""
     redis = build_redis(settings, logins)
-    stack.push_async_callback(redis.aclose)
+    stack.closes(redis.aclose)
     await require_redis(redis)
     return redis
 

@@ -9,7 +9,6 @@ import signal
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
@@ -27,6 +26,7 @@ from worker.adapters.receive_http import CallbackServer
 from worker.adapters.redis_limiter import RedisLimiter
 from worker.adapters.redis_turn import RedisTurn
 from worker.app import observer_of, wanted, watch_loop_lag
+from worker.closing import ClosingStack
 from worker.core.accounts import Account
 from worker.core.steps import Failpoint, ReplyPassed, unwatched
 from worker.core.topology import for_receiving
@@ -75,7 +75,7 @@ async def run_receiver(settings: ReceiverSettings) -> int:
     metrics = Metrics(accounts=limit_per_s, version=worker_version(), calls_max=settings.calls_max, does=Does.RECEIVE)
     logs = LogObserver()
 
-    async with AsyncExitStack() as stack:
+    async with ClosingStack(cut_short=logs_adapter.closing_cut_short) as stack:
         logins = logins_of(settings)
         redis = await open_redis(settings, stack, logins)
         limiter = RedisLimiter(redis=redis, limit_per_s=limit_per_s, monotonic=time.monotonic)
@@ -89,7 +89,7 @@ async def run_receiver(settings: ReceiverSettings) -> int:
             settings, redis, stack, publisher=broker.publisher, process=process, observe=observe, on_failure=stop.fail
         )
         api = build_api(settings)
-        stack.push_async_callback(api.aclose)
+        stack.closes(api.aclose)
         inquiries = Inquiries(
             make=lambda account: _asked_of(
                 account,
@@ -138,13 +138,13 @@ async def run_receiver(settings: ReceiverSettings) -> int:
             not_ready_because=lambda: _not_ready_because(broker, limiter_watch, stop),
         )
         await admin.start()
-        stack.push_async_callback(admin.close)
-        stack.push_async_callback(broker.close)
+        stack.closes(admin.close)
+        stack.closes(broker.close)
         if not await before(stop.drain, broker.start()):
             return 0
         background = Tasks(stop.fail)
-        stack.push_async_callback(background.cancel)
-        stack.push_async_callback(inquiries.close)
+        stack.closes(background.cancel)
+        stack.closes(inquiries.close)
         for watching in (
             watch_loop_lag(metrics),
             limiter.listen(),
@@ -152,6 +152,7 @@ async def run_receiver(settings: ReceiverSettings) -> int:
             waits.keep_taking(),
         ):
             background.start(watching)
+        # Ends what it has in hand, and has a limit for that.
         stack.push_async_callback(server.close)
         await server.start()
         logs_adapter.started(
@@ -212,7 +213,7 @@ class _Intakes:
 async def _intakes(
     settings: ReceiverSettings,
     redis: Redis,
-    stack: AsyncExitStack,
+    stack: ClosingStack,
     *,
     publisher: EventPublisher,
     process: str,
@@ -221,9 +222,9 @@ async def _intakes(
 ) -> _Intakes:
     """Who takes in what the API tells. ``stack`` ends what they ask."""
     groups = build_groups(redis, observe=observe, on_failure=on_failure)
-    stack.push_async_callback(groups.close)
+    stack.closes(groups.close)
     journal = build_journal(settings, groups, on_failure=on_failure)
-    stack.push_async_callback(journal.close)
+    stack.closes(journal.close)
     sendings = build_sendings(settings, groups)
     await journal.warm_up()
     await sendings.warm_up()

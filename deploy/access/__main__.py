@@ -6,7 +6,8 @@ from pathlib import Path
 from deploy.access.installation import Hosts, prepare
 
 _MADE = """\
-what it puts there (what exists is kept; remove a file to have it made anew):
+what it puts there (passwords, keys and certificates that exist are kept; remove a file to have it made anew, and all
+that holds it with it; without one of the certificates all of them are made anew):
   NAME.broker-password, NAME.redis-password    worker, receiver, upstream, operator, monitor
   amqp-url.NAME, redis-url.NAME                for MMS_AMQP_URL_FILE and MMS_REDIS_URL_FILE
   definitions.json, users.acl                  for RabbitMQ (load_definitions) and Redis (aclfile)

@@ -26,6 +26,7 @@ from worker.core.topology import (
     REPORTS_QUEUE,
     RETRY_DELAYS_S,
     UNROUTABLE_QUEUE,
+    Queue,
     Topology,
     for_receiving,
     for_sending,
@@ -75,14 +76,30 @@ class Role:
         return _pattern([*self.takes_from, *self.listens_to, *_read_by_declaring(self.declares)], self.own)
 
 
+def _its_own(declared: Topology) -> Topology:
+    """What it declares where all stands that others declare: that is not declared again, and only bound."""
+    others = declared.of_others
+    return Topology(
+        tuple(each for each in declared.exchanges if each.name not in others),
+        tuple(
+            Queue(queue.name, {}, tuple(binding for binding in queue.bindings if binding[0] not in others))
+            if queue.name in others
+            else queue
+            for queue in declared.queues
+        ),
+        others,
+    )
+
+
 def _names(declared: Topology) -> Iterator[str]:
-    yield from (each.name for each in declared.exchanges)
-    yield from (each.name for each in declared.queues)
+    yield from (each.name for each in _its_own(declared).exchanges)
+    yield from (each.name for each in declared.queues if each.name not in declared.of_others)
 
 
 def _written_by_declaring(declared: Topology) -> Iterator[str]:
-    yield from (each.arguments["alternate-exchange"] for each in declared.exchanges if each.arguments)
-    for queue in declared.queues:
+    own = _its_own(declared)
+    yield from (each.arguments["alternate-exchange"] for each in own.exchanges if each.arguments)
+    for queue in own.queues:
         if queue.bindings:
             yield queue.name
         if (exchange := queue.arguments.get("x-dead-letter-exchange")) is not None:
@@ -90,8 +107,9 @@ def _written_by_declaring(declared: Topology) -> Iterator[str]:
 
 
 def _read_by_declaring(declared: Topology) -> Iterator[str]:
-    yield from (each.name for each in declared.exchanges if each.arguments)
-    for queue in declared.queues:
+    own = _its_own(declared)
+    yield from (each.name for each in own.exchanges if each.arguments)
+    for queue in own.queues:
         yield from (exchange for exchange, _ in queue.bindings)
         if "x-dead-letter-exchange" in queue.arguments:
             yield queue.name

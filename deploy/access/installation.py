@@ -2,7 +2,8 @@
 
 The folder is for its owner alone; the files in it can be read by everybody who gets that far, since containers read
 them under users of their own. What exists is kept, so that passwords and certificates stay as they are; only
-`definitions.json` and `users.acl`, which are made of the committed files and the passwords, are written anew.
+`definitions.json` and `users.acl`, which are made of the committed files and the passwords, are written anew, and so
+are the addresses that hold passwords.
 """
 
 import base64
@@ -23,6 +24,8 @@ USERS_ACL: Final = ROOT / "deploy" / "redis" / "users.acl"
 PASSWORD_BYTES: Final = 24
 _SALT_BYTES: Final = 4
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o444
+#: A certificate, and its key.
+_KINDS: Final = ("pem", "key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def prepare(
         put(folder / f"amqp-url.{name}", f"amqps://{name}:{password}@{hosts.broker}/{vhost}")
     for name, password in redis_passwords.items():
         put(folder / f"redis-url.{name}", f"rediss://{name}:{password}@{hosts.store}/0")
-    put(folder / "definitions.json", json.dumps(with_passwords(committed, broker_passwords), indent=2))
+    put(folder / "definitions.json", json.dumps(without_streams(with_passwords(committed, broker_passwords)), indent=2))
     put(folder / "users.acl", "\n".join([*users_with_passwords(lines, redis_passwords), ""]))
     app_key = kept(folder / "app-key", new_secret)
     token = kept(folder / "callback-token", new_secret)
@@ -71,15 +74,17 @@ def prepare(
 
 
 def _certificates(folder: Path, hosts: Hosts) -> None:
-    """All of them by one authority, whose own key is kept nowhere."""
-    if (folder / "ca.pem").exists():
-        return
+    """All of them by one authority, whose own key is kept nowhere: without one of them all are made anew."""
+    authority = folder / "ca.pem"
     named = {"rabbitmq": hosts.broker, "redis": hosts.store, "receiver": hosts.receiver}
+    if all(path.exists() for path in (authority, *(folder / f"{name}.{kind}" for name in named for kind in _KINDS))):
+        return
+    authority.unlink(missing_ok=True)  # and written last: with it all are there, and belong together
     issued: Issued = issue({name: (host.partition(":")[0], "localhost", "127.0.0.1") for name, host in named.items()})
     for name, (certificate, key) in issued.servers.items():
-        put(folder / f"{name}.pem", certificate)
-        put(folder / f"{name}.key", key)
-    put(folder / "ca.pem", issued.authority)  # last: with it all are there
+        for kind, text in zip(_KINDS, (certificate, key), strict=True):
+            put(folder / f"{name}.{kind}", text)
+    put(authority, issued.authority)
 
 
 # --- The broker's users -----------------------------------------------------------------------------------
@@ -92,6 +97,19 @@ def with_passwords(definitions: Mapping[str, Any], passwords: Mapping[str, str])
         for user in definitions["users"]
     ]
     return {**definitions, "users": users}
+
+
+def without_streams(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node can load at each start: one that has a stream already does not come up with it in there.
+
+    See https://github.com/rabbitmq/rabbitmq-server/issues/14772. Workers declare what is missing.
+    """
+    streams = {each["name"] for each in definitions["queues"] if each["arguments"].get("x-queue-type") == "stream"}
+    return {
+        **definitions,
+        "queues": [each for each in definitions["queues"] if each["name"] not in streams],
+        "bindings": [each for each in definitions["bindings"] if each["destination"] not in streams],
+    }
 
 
 def password_hash(password: str) -> str:
@@ -128,19 +146,30 @@ def new_secret() -> str:
 
 
 def kept(path: Path, make: Callable[[], str]) -> str:
-    """What is in the file; made and written when there is none."""
-    if not path.exists():
-        put(path, make())
-    return path.read_text().strip()
+    """What is in the file; made and written when there is nothing."""
+    found = path.read_text().strip() if path.exists() else ""
+    if found:
+        return found
+    made = make()
+    put(path, made)
+    return made
 
 
 def put(path: Path, content: str) -> None:
-    """Write the file in place (a container may have it mounted), if it is not so already."""
+    """Have this in the file. One that is there is written in place: a container may have it mounted.
+
+    A new one is there whole or not at all: a disk that is full must not leave an empty password.
+    """
     if path.exists():
         if path.read_text() == content:
             return
         path.chmod(0o600)
-    else:
-        path.touch(mode=0o600)
-    path.write_text(content)
-    path.chmod(_FILE_MODE)
+        path.write_text(content)
+        path.chmod(_FILE_MODE)
+        return
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    fresh.write_text(content)
+    fresh.chmod(_FILE_MODE)
+    fresh.replace(path)

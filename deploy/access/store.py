@@ -34,6 +34,8 @@ _LOOK: Final = ("multi", "exec", "time", "hgetall")
 _BACKLOG: Final = (*_WORKERS, *_LOOK, "hset", "expire")
 #: redis_suspects.py: both or none.
 _SUSPECTS: Final = ("multi", "exec", "incrby", "expire", "del")
+#: To have the file of users read again, when it holds other passwords; what it says is for whoever can write it.
+_USERS: Final = ("acl|load",)
 #: Does it answer, and in which database.
 _CONNECTION: Final = ("ping", "select")
 
@@ -98,7 +100,7 @@ ROLES: Final = (
     ),
     StoreRole(
         "operator",
-        "the commands of mms-worker: status, account, check, in-doubt",
+        "the commands of mms-worker: status, account, check, in-doubt; other passwords",
         keys=(_BUCKETS, *_OF_JOBS, "mms:workers"),
         keys_read=("mms:worker:*",),
         commands=(
@@ -109,6 +111,7 @@ ROLES: Final = (
             *_DOUBTS,
             *_WORKERS,
             *_LOOK,
+            *_USERS,
             "info",
         ),
     ),

@@ -1,12 +1,14 @@
 """Account: everything of one account, from its pace to its replies."""
 
 from deploy.grafana.account_jobs import DOUBTS, INBOUND, OUTCOMES
-from deploy.grafana.asked import BACKLOG, CALLS, DRAIN, DRAIN_S, IN_FORCE, LIMITS, SUSPENDED, USED_BY
-from deploy.grafana.colours import LIMIT, RESULTS, YES_IS_BAD
+from deploy.grafana.asked import BACKLOG, CALLS, DRAIN, DRAIN_S, IN_FORCE, LIMITS, SHARE_USED, SUSPENDED, USED_BY
+from deploy.grafana.colours import LIMIT, NEVER_ENDS, NEVER_WAS, RESULTS, YES_IS_BAD
 from deploy.grafana.dashboard import Dashboard, Row
 from deploy.grafana.panels import Heatmap, Stat, StateTimeline, TimeSeries
-from deploy.grafana.parts import BLUE, GREEN, NEUTRAL, ORANGE, RED, Look, Query, Step, bad_from, falling, rising
+from deploy.grafana.parts import BLUE, GREEN, NEUTRAL, ORANGE, RED, Look, Query, bad_from, falling, rising
 from deploy.grafana.promql import ACCOUNT, age_s, buckets, now, per_second, quantile, ruled
+
+ANSWERED = per_second("mms_api_requests_total", ACCOUNT, 'operation="send_mms"', 'result=~"sent|refused"')
 
 STATE = Row(
     "Now",
@@ -19,7 +21,7 @@ STATE = Row(
             queries=(Query(USED_BY, "{{account}}"),),
             unit="percentunit",
             decimals=1,
-            steps=(Step(None, BLUE), Step(0.95, GREEN), Step(1.01, RED)),
+            steps=SHARE_USED,
             alerts=("ThroughputBelowLimit",),
         ),
         Stat(
@@ -39,17 +41,19 @@ STATE = Row(
             queries=(Query(f"max({DRAIN})", "clears in"),),
             unit="s",
             decimals=0,
+            texts=NEVER_ENDS,
             steps=rising(*DRAIN_S),
             alerts=("BacklogWillMissDeadline",),
         ),
         Stat(
             title="Last sent",
-            shows="How long ago the API last accepted a job of this account; 0: never since the start.",
+            shows="How long ago the API last accepted a job of this account; never: not since the workers started.",
             healthy="a second with a backlog; any time without one.",
             otherwise="with a backlog: see whether it is suspended, and What the API makes of calls.",
             queries=(Query(age_s("mms_last_sent_timestamp_seconds", ACCOUNT), "ago"),),
             unit="s",
             decimals=0,
+            texts=NEVER_WAS,
             steps=NEUTRAL,
             alerts=("SendingStalled",),
         ),
@@ -63,7 +67,6 @@ STATE = Row(
             steps=bad_from(1),
             texts=YES_IS_BAD,
             alerts=("CredentialsRejected", "AccountSuspended"),
-            has_graph=False,
         ),
         Stat(
             title="Credit now",
@@ -100,14 +103,14 @@ PACE = Row(
         ),
         TimeSeries(
             title="Worst rolling second",
-            shows="The most calls of all workers within any second, lately, and the limit (dashed).",
+            shows="The most calls of all workers within any second, lately, and the limit in whole calls (dashed).",
             healthy="never above the limit.",
             otherwise="several installations with the same key and different Redis? Each believes the limit its own.",
             queries=(
                 Query(now("mms_ratelimit_rolling_max", ACCOUNT), "worst second"),
-                Query(LIMITS, "limit"),
+                Query(f"ceil({LIMITS})", "limit"),
             ),
-            looks=(LIMIT,),
+            looks=(LIMIT, Look("worst second", BLUE)),
             unit="none",
             steps=NEUTRAL,
             width=12,
@@ -166,15 +169,10 @@ PACE = Row(
         ),
         TimeSeries(
             title="Recipients per call",
-            shows="How many recipients leave with one call: jobs of equal content go together.",
+            shows="How many recipients each call carried that the API answered: jobs of equal content go together.",
             healthy="1 for single messages, up to 1,000 in a campaign.",
             otherwise="1 in a campaign: give it one text and one picture, so that jobs can share calls.",
-            queries=(
-                Query(
-                    f"{per_second('mms_recipients_total', ACCOUNT)} / ({CALLS} > 0)",
-                    "recipients",
-                ),
-            ),
+            queries=(Query(f"{per_second('mms_recipients_total', ACCOUNT)} / ({ANSWERED} > 0)", "recipients"),),
             unit="none",
             decimals=1,
             steps=NEUTRAL,
@@ -206,7 +204,7 @@ BACKLOG_ROW = Row(
                 Query(per_second("mms_jobs_received_total", ACCOUNT, 'redelivered="true"', by=()), "handed over again"),
                 Query(per_second("mms_jobs_finished_total", ACCOUNT, by=()), "ended"),
             ),
-            looks=(Look("ended", GREEN), Look("handed over again", ORANGE)),
+            looks=(Look("handed over", BLUE), Look("ended", GREEN), Look("handed over again", ORANGE)),
             unit="cps",
             steps=NEUTRAL,
             alerts=("RetryStorm",),

@@ -1,10 +1,10 @@
 """Account, second half: what becomes of the jobs, doubts, reports, replies and credit."""
 
 from deploy.grafana.asked import BACK, DOUBT_S, IN_DOUBT, OLDEST_DOUBT
-from deploy.grafana.colours import ENDS
+from deploy.grafana.colours import ENDS, STATUSES
 from deploy.grafana.dashboard import Row
 from deploy.grafana.panels import TimeSeries
-from deploy.grafana.parts import GREEN, NEUTRAL, ORANGE, PURPLE, RED, Look, Query, falling, rising
+from deploy.grafana.parts import BLUE, GREEN, NEUTRAL, ORANGE, PURPLE, RED, Look, Query, falling, rising
 from deploy.grafana.promql import ACCOUNT, added, now, per_second, quantile
 
 SENT_TO = added("mms_recipients_total", ACCOUNT, 'result="sent"')
@@ -38,7 +38,8 @@ OUTCOMES = Row(
         ),
         TimeSeries(
             title="Later than planned",
-            shows="How much later jobs ended than the backlog at their publishing takes at the full limit.",
+            shows="How much later jobs ended than the backlog at their publishing takes at the full limit; an hour and "
+            "more show as one.",
             healthy="99 % within a minute: that is the service level.",
             otherwise="the pace was below the limit meanwhile, or the jobs came back: see Jobs put back.",
             queries=(
@@ -122,7 +123,12 @@ DOUBTS = Row(
                     zero_because="nothing is sent twice, whatever is broken",
                 ),
             ),
-            looks=(Look("sent twice", RED),),
+            looks=(
+                Look("sent twice", RED),
+                Look("resolved: sent", GREEN),
+                Look("resolved: resent", BLUE),
+                Look("resolved: given_up", ORANGE),
+            ),
             unit="cpm",
             steps=NEUTRAL,
             alerts=("DuplicateSendDetected",),
@@ -139,14 +145,14 @@ INBOUND = Row(
             healthy="nearly all delivered.",
             otherwise="many failed or expired: bad numbers, or a carrier has trouble.",
             queries=(Query(per_second("mms_reports_total", ACCOUNT, by=("status",)), "{{status}}"),),
-            looks=(Look("delivered", GREEN), Look("failed", RED), Look("expired", ORANGE)),
+            looks=STATUSES,
             is_stacked=True,
             unit="cps",
             steps=NEUTRAL,
         ),
         TimeSeries(
             title="Recipients without a final report",
-            shows="Recipients sent to, less final reports, since the start of what is shown.",
+            shows="Recipients sent to, less final reports, of as much time as is shown, up to each moment.",
             healthy="what was sent within the last minutes.",
             otherwise="it grows all day: the vendor does not reach the receiver, or its token was changed.",
             queries=(
@@ -194,7 +200,7 @@ INBOUND = Row(
                 Query(f"60 * {per_second('mms_reply_polls_total', ACCOUNT, by=('result',))}", "{{result}}"),
                 Query(f"60 * {per_second('mms_replies_polled_total', ACCOUNT, by=())}", "replies found"),
             ),
-            looks=(Look("ended_early", RED), Look("whole", GREEN)),
+            looks=(Look("ended_early", RED), Look("whole", GREEN), Look("replies found", BLUE)),
             unit="cpm",
             steps=NEUTRAL,
         ),
@@ -207,7 +213,7 @@ INBOUND = Row(
                 Query(now("mms_account_balance", ACCOUNT, how="min"), "credit"),
                 Query(f"60 * {per_second('mms_low_balance_warnings_total', ACCOUNT, by=())}", "warnings"),
             ),
-            looks=(Look("warnings", ORANGE),),
+            looks=(Look("credit", BLUE), Look("warnings", ORANGE)),
             unit="short",
             steps=falling(1, 100),
             has_bands=False,

@@ -1,6 +1,8 @@
 """What has a colour of its own, the same on every dashboard."""
 
-from deploy.grafana.parts import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, YELLOW, Look
+import math
+
+from deploy.grafana.parts import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, YELLOW, Look, Texts
 
 #: How jobs end.
 ENDS = (
@@ -22,8 +24,26 @@ RESULTS = (
     Look("in_doubt", PURPLE),
 )
 
+#: How far messages came, by their reports.
+STATUSES = (
+    Look("delivered", GREEN),
+    Look("dispatched", BLUE),
+    Look("queued", "light-blue"),
+    Look("failed", RED),
+    Look("rejected", "dark-red"),
+    Look("aborted", "light-red"),
+    Look("expired", ORANGE),
+    Look("unknown", PURPLE),
+    Look("other", GREY),
+)
+
 LIMIT = Look(".*limit", RED, is_dashed=True)
 
-YES_IS_BAD = {0: ("no", GREEN), 1: ("yes", RED)}
-YES_IS_ODD = {0: ("no", GREEN), 1: ("yes", ORANGE)}
-YES_IS_GOOD = {0: ("no", RED), 1: ("yes", GREEN)}
+YES_IS_BAD: Texts = {0: ("no", GREEN), 1: ("yes", RED)}
+#: A wait for something that cannot happen at present.
+NEVER_ENDS: Texts = {math.inf: ("stopped", RED)}
+#: A moment that was not yet.
+NEVER_WAS: Texts = {0: ("never", GREY)}
+NONE_IS: Texts = {0: ("none", GREEN)}
+#: The share of a limit, for which there is no need.
+NOTHING_WAITS: Texts = {-1: ("nothing waits", BLUE)}

@@ -6,12 +6,21 @@ from dataclasses import dataclass
 
 from deploy.grafana.panels import SOURCE, Panel
 from deploy.grafana.parts import Json
-from deploy.grafana.promql import firing, series
+from deploy.grafana.promql import firing, of_ours, series
 
 COLUMNS = 24
+#: Of each dashboard its name and title, as links name them.
+LINKED = (("overview", "Overview"), ("account", "Account"), ("internals", "Internals"), ("load-test", "Load test"))
 #: Grafana 10.0's. Later ones bring it up to date while loading, earlier ones would not know it.
 SCHEMA_VERSION = 38
 TAG = "mms"
+#: A mark is looked for every so often, and the first look at a process is at most so late.
+MARK_EVERY_S, SEEN_AFTER_S = 60, 30
+#: What leads from one dashboard to another takes along. No account: of one account all may be well, and of others not.
+TAKEN_ALONG = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}"
+ONLY_ASKED = "For panels that ask processes. What rules tell (limit, pace, backlog, doubts) is of all processes."
+_START = "process_start_time_seconds"
+STARTED = of_ours(_START, series(_START))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class Dashboard:
             "fiscalYearStartMonth": 0,
             "liveNow": False,
             "weekStart": "",
-            "links": [_links()],
+            "links": [_link(name, title) for name, title in LINKED if name != self.name],
             "templating": {"list": self._variables()},
             "annotations": {"list": marks()},
             "panels": self._placed(),
@@ -84,7 +93,9 @@ class Dashboard:
         return placed
 
     def _variables(self) -> list[Json]:
-        account = _variable("account", 'label_values(mms_ratelimit_limit{job=~"$job"}, account)')
+        account = _variable(
+            "account", 'label_values(mms_ratelimit_limit{job=~"$job"}, account)', "Those that processes know of."
+        )
         if self.has_one_account:
             account |= {"multi": False, "includeAll": False, "allValue": None, "current": {}}
         return [
@@ -102,8 +113,8 @@ class Dashboard:
                 "options": [],
                 "current": {},
             },
-            _variable("job", "label_values(mms_build_info, job)"),
-            _variable("instance", 'label_values(mms_build_info{job=~"$job"}, instance)'),
+            _variable("job", "label_values(mms_build_info, job)", ONLY_ASKED),
+            _variable("instance", 'label_values(mms_build_info{job=~"$job"}, instance)', ONLY_ASKED),
             account,
         ]
 
@@ -120,35 +131,45 @@ def marks() -> list[Json]:
             "hide": True,
             "iconColor": "rgba(0, 211, 255, 1)",
         },
-        {
-            "name": "Critical alerts",
-            "datasource": SOURCE,
-            "enable": True,
-            "hide": False,
-            "iconColor": "red",
-            "expr": firing('severity="critical"'),
-            "titleFormat": "{{alertname}}",
-            "textFormat": "{{account}} {{instance}}",
-            "step": "60s",
-        },
-        {
-            "name": "Starts of a process",
-            "datasource": SOURCE,
-            "enable": True,
-            "hide": False,
-            "iconColor": "blue",
-            "expr": f"time() - {series('process_start_time_seconds')} < 60",
-            "titleFormat": "started",
-            "textFormat": "{{job}} {{instance}}",
-            "step": "60s",
-        },
+        _mark(
+            "Critical alerts",
+            "red",
+            firing('severity="critical"'),
+            title="{{alertname}}",
+            text="{{account}} {{instance}}",
+        ),
+        _mark(
+            "Starts of a process",
+            "blue",
+            f"time() - ({STARTED}) < {MARK_EVERY_S + SEEN_AFTER_S}",
+            title="started",
+            text="{{job}} {{instance}}",
+        ),
     ]
 
 
-def _variable(name: str, query: str) -> Json:
+def _mark(name: str, colour: str, expression: str, *, title: str, text: str) -> Json:
+    every = f"{MARK_EVERY_S}s"
+    return {
+        "name": name,
+        "datasource": SOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": colour,
+        # Grafana 10 asks what stands here, later ones what is in the target.
+        "expr": expression,
+        "step": every,
+        "target": {"refId": "Anno", "datasource": SOURCE, "expr": expression, "interval": every, "range": True},
+        "titleFormat": title,
+        "textFormat": text,
+    }
+
+
+def _variable(name: str, query: str, about: str) -> Json:
     return {
         "name": name,
         "label": name.capitalize(),
+        "description": about,
         "type": "query",
         "datasource": SOURCE,
         "definition": query,
@@ -166,18 +187,18 @@ def _variable(name: str, query: str) -> Json:
     }
 
 
-def _links() -> Json:
+def _link(name: str, title: str) -> Json:
     return {
-        "title": "MMS",
-        "type": "dashboards",
-        "tags": [TAG],
-        "asDropdown": False,
-        "icon": "external link",
-        "includeVars": True,
+        "title": title,
+        "type": "link",
+        "url": f"/d/mms-{name}?{TAKEN_ALONG}",
+        "icon": "dashboard",
+        "includeVars": False,
         "keepTime": True,
         "targetBlank": False,
         "tooltip": "",
-        "url": "",
+        "tags": [],
+        "asDropdown": False,
     }
 
 

@@ -2,9 +2,10 @@
 
 from deploy.grafana.dashboard import Dashboard, Row
 from deploy.grafana.internals_servers import API, BROKER, JOURNAL, LIMITER, RECEIVER
-from deploy.grafana.panels import Column, Stat, Table, TimeSeries
+from deploy.grafana.panels import Stat, TimeSeries
 from deploy.grafana.parts import GREEN, NEUTRAL, ORANGE, RED, Look, Query, bad_from, rising
-from deploy.grafana.promql import added, mean, now, per_second, quantile, series
+from deploy.grafana.promql import added, counted, mean, now, per_second, quantile, series, up
+from deploy.grafana.table import Column, Table
 
 PROCESSES = Row(
     "Processes",
@@ -21,13 +22,13 @@ PROCESSES = Row(
             columns=(
                 Column(
                     title="Up",
-                    query=Query(f"max by (job, instance) ({series('up')})"),
+                    query=Query(f"max by (job, instance) ({up()})"),
                     unit="none",
                     texts={0: ("no", RED), 1: ("yes", GREEN)},
                 ),
                 Column(
                     title="Age",
-                    query=Query(f"time() - max by (job, instance) ({series('process_start_time_seconds')})"),
+                    query=Query(f"time() - {now('process_start_time_seconds', by=('job', 'instance'))}"),
                     unit="s",
                     decimals=0,
                 ),
@@ -47,7 +48,7 @@ PROCESSES = Row(
                     title="Late event loop",
                     query=Query(now("mms_event_loop_lag_seconds", by=("job", "instance"))),
                     unit="s",
-                    steps=rising(0.05, 0.5),
+                    steps=rising(0.1, 0.5),
                 ),
                 Column(
                     title="Draining",
@@ -58,7 +59,7 @@ PROCESSES = Row(
                 Column(
                     title="Bugs caught",
                     query=Query(
-                        added("mms_surprises_total", by=("job", "instance")),
+                        counted("mms_surprises_total", by=("job", "instance"), over="$__range"),
                         zero_because="the run meets no bug",
                     ),
                     unit="none",
@@ -77,7 +78,6 @@ PROCESSES = Row(
             steps=NEUTRAL,
             height=6,
             has_names=True,
-            has_graph=False,
         ),
     ),
 )
@@ -103,7 +103,7 @@ JOBS = Row(
             "them: see which stage keeps it.",
             queries=(Query(now("mms_oldest_unacked_seconds", by=("instance",)), "{{instance}}"),),
             unit="s",
-            steps=rising(600, 1_500),
+            steps=rising(600, 1_200),
             alerts=("AckTimeoutRisk",),
         ),
         TimeSeries(
@@ -130,7 +130,7 @@ RUNTIME = Row(
             otherwise="no CPU left, or something blocks: calls miss their slots.",
             queries=(Query(now("mms_event_loop_lag_seconds", by=("instance",)), "{{instance}}"),),
             unit="s",
-            steps=rising(0.05, 0.5),
+            steps=rising(0.1, 0.5),
             alerts=("EventLoopLag",),
         ),
         TimeSeries(
@@ -146,7 +146,8 @@ RUNTIME = Row(
             title="Memory",
             shows="Resident memory of each process.",
             healthy="100 MB, and what is held: MMS_HELD_BYTES_MAX at most (256 MB by default).",
-            otherwise="lower MMS_HELD_BYTES_MAX, or give it more.",
+            otherwise="lower MMS_HELD_BYTES_MAX, or give it more: as deployed, a worker may have 1 GiB, and "
+            "a receiver 512 MiB.",
             queries=(Query(now("process_resident_memory_bytes", by=("instance",)), "{{instance}}"),),
             unit="bytes",
             steps=rising(600e6, 1e9),
@@ -169,7 +170,7 @@ RUNTIME = Row(
         TimeSeries(
             title="Garbage collections",
             shows="Collections per minute of each process; each stops it for a moment.",
-            healthy="a few a minute.",
+            healthy="a few a minute; hundreds while it starts.",
             otherwise="many with a late event loop: fewer jobs in hand (MMS_PREFETCH).",
             queries=(
                 Query(
@@ -178,7 +179,7 @@ RUNTIME = Row(
                 ),
             ),
             unit="cpm",
-            steps=rising(60),
+            steps=rising(300),
         ),
         TimeSeries(
             title="Reloads, and accounts that could not start",

@@ -3,7 +3,7 @@
 from deploy.grafana.colours import RESULTS
 from deploy.grafana.dashboard import Row
 from deploy.grafana.panels import StateTimeline, TimeSeries
-from deploy.grafana.parts import GREEN, GREY, NEUTRAL, ORANGE, RED, Look, Query, bad_from, rising
+from deploy.grafana.parts import GREEN, GREY, NEUTRAL, ORANGE, RED, YELLOW, Look, Query, bad_from, rising
 from deploy.grafana.promql import ACCOUNT, mean, now, per_second, quantile
 
 #: Answer times of what stands on every call's way (seconds): Redis, RabbitMQ.
@@ -69,7 +69,10 @@ LIMITER = Row(
             healthy="1, or a little less.",
             otherwise="after a 429 the pace comes back along a curve, within a minute.",
             queries=(
-                Query(f"{now('mms_ratelimit_pace', ACCOUNT)} / {now('mms_ratelimit_limit', ACCOUNT)}", "{{account}}"),
+                Query(
+                    f"{now('mms_ratelimit_pace', ACCOUNT, how='min')} / {now('mms_ratelimit_limit', ACCOUNT)}",
+                    "{{account}}",
+                ),
             ),
             unit="percentunit",
             maximum=1.1,
@@ -85,11 +88,11 @@ API = Row(
         TimeSeries(
             title="Answer time of the API",
             shows="From a call's start to its whole answer: of sends, and of what is only asked.",
-            healthy="99 % within two seconds.",
+            healthy="95 % within two seconds.",
             otherwise="the vendor's trouble mostly; after three calls without an answer the account stops by itself.",
             queries=(
                 Query(quantile(0.5, "mms_api_request_duration_seconds", by=("operation",)), "{{operation}}, half"),
-                Query(quantile(0.99, "mms_api_request_duration_seconds", by=("operation",)), "{{operation}}, 99 %"),
+                Query(quantile(0.95, "mms_api_request_duration_seconds", by=("operation",)), "{{operation}}, 95 %"),
             ),
             unit="s",
             steps=rising(5, 20),
@@ -278,6 +281,7 @@ RECEIVER = Row(
                 Look("taken", GREEN),
                 Look("not_taken", RED),
                 Look("malformed", ORANGE),
+                Look("too_large", YELLOW),
                 Look("unknown_address", GREY),
             ),
             is_stacked=True,

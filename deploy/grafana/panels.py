@@ -4,13 +4,14 @@ A panel knows its questions (PromQL), its unit, from where on a value is bad, an
 healthy, and what to do otherwise: these are its description.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from string import ascii_uppercase
 from typing import ClassVar
 
-from deploy.grafana.parts import CLEAR, GREEN, NEUTRAL, ORANGE, RED, Json, Look, Query, Step
+from deploy.grafana.parts import CLEAR, ORANGE, RED, Json, Look, Query, Step, Texts
 
 SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -34,10 +35,8 @@ class Panel(ABC):
     minimum: float | None = 0
     maximum: float | None = None
     none_text: str = "no data"
-    texts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    texts: Texts = field(default_factory=dict)
     """What a value is called, and its colour."""
-    to_account: bool = False
-    """A click leads to the account's own dashboard."""
 
     @property
     def description(self) -> str:
@@ -90,25 +89,12 @@ class Panel(ABC):
             "unit": self.unit,
             "noValue": self.none_text,
             "color": {"mode": "thresholds"},
-            "thresholds": {
-                "mode": "absolute",
-                "steps": [{"color": step.colour, "value": step.value} for step in self.steps],
-            },
-            "mappings": self._mappings(),
-            "links": [_ACCOUNT_LINK] if self.to_account else [],
+            "thresholds": thresholds(self.steps),
+            "mappings": mappings(self.texts),
             "custom": self._custom(),
         }
         bounds = {"min": self.minimum, "max": self.maximum, "decimals": self.decimals}
         return defaults | {name: value for name, value in bounds.items() if value is not None}
-
-    def _mappings(self) -> list[Json]:
-        if not self.texts:
-            return []
-        options = {
-            str(value): {"text": text, "color": colour, "index": place}
-            for place, (value, (text, colour)) in enumerate(self.texts.items())
-        }
-        return [{"type": "value", "options": options}]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +116,8 @@ class TimeSeries(Panel):
             "fillOpacity": 60 if self.is_stacked else 8,
             "gradientMode": "none",
             "spanNulls": False,
-            "showPoints": "never",
+            # "never" would hide a value that stands alone between two gaps.
+            "showPoints": "auto",
             "pointSize": 5,
             "stacking": {"mode": "normal" if self.is_stacked else "none", "group": "A"},
             "axisPlacement": "auto",
@@ -140,11 +127,9 @@ class TimeSeries(Panel):
         }
 
     def _defaults(self) -> Json:
-        # The base is no band: a panel that is green all over would hide its lines.
-        steps = [{"color": CLEAR, "value": None}, *({"color": s.colour, "value": s.value} for s in self.steps[1:])]
-        if self.steps[0].colour in (RED, ORANGE):
-            steps = [{"color": s.colour if s.colour != GREEN else CLEAR, "value": s.value} for s in self.steps]
-        shown = {"color": {"mode": "palette-classic"}, "thresholds": {"mode": "absolute", "steps": steps}}
+        # What is well is no band: a panel that is green all over would hide its lines.
+        bands = [step if step.colour in (RED, ORANGE) else replace(step, colour=CLEAR) for step in self.steps]
+        shown = {"color": {"mode": "palette-classic"}, "thresholds": thresholds(bands)}
         return super()._defaults() | shown
 
     def _overrides(self) -> list[Json]:
@@ -157,6 +142,8 @@ class TimeSeries(Panel):
                 "displayMode": "table",
                 "placement": "bottom",
                 "calcs": ["lastNotNull", "max"],
+                "sortBy": "Max",
+                "sortDesc": True,
             },
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
@@ -170,103 +157,20 @@ class Stat(Panel):
     width: int = 4
     height: int = 4
     has_names: bool = False
-    has_graph: bool = True
-    is_background: bool = True
+
+    def _target(self, place: int, query: Query) -> Json:
+        # Of a range Grafana shows the last value that there was: that of processes which are long gone, too.
+        return super()._target(place, query) | {"instant": True, "range": False}
 
     def _options(self) -> Json:
         return {
             "reduceOptions": {"values": False, "calcs": ["lastNotNull"], "fields": ""},
             "orientation": "auto",
             "textMode": "value_and_name" if self.has_names else "value",
-            "colorMode": "background" if self.is_background else "value",
-            "graphMode": "area" if self.has_graph else "none",
+            "colorMode": "background",
+            "graphMode": "none",
             "justifyMode": "auto",
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """One column of a table: what its query asks, and how its cells look. Labels are columns of their own."""
-
-    title: str
-    query: Query
-    unit: str
-    steps: Sequence[Step] = NEUTRAL
-    decimals: int | None = None
-    texts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table(Panel):
-    """A row for each value of the `labels`, of what is true now. The queries are those of the columns."""
-
-    kind = "table"
-    width: int = 24
-    columns: Sequence[Column]
-    labels: Sequence[str]
-    queries: Sequence[Query] = ()
-    unit: str = "none"
-    steps: Sequence[Step] = NEUTRAL
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "queries", tuple(column.query for column in self.columns))
-
-    def _target(self, place: int, query: Query) -> Json:
-        return super()._target(place, query) | {"format": "table", "instant": True, "range": False}
-
-    def _value(self, place: int) -> str:
-        return f"Value #{ascii_uppercase[place]}" if len(self.columns) > 1 else "Value"
-
-    def _custom(self) -> Json:
-        return {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False}
-
-    def _overrides(self) -> list[Json]:
-        overrides = []
-        for column in self.columns:
-            properties: list[Json] = [
-                {"id": "unit", "value": column.unit},
-                {
-                    "id": "thresholds",
-                    "value": {
-                        "mode": "absolute",
-                        "steps": [{"color": step.colour, "value": step.value} for step in column.steps],
-                    },
-                },
-            ]
-            if column.decimals is not None:
-                properties.append({"id": "decimals", "value": column.decimals})
-            if column.texts:
-                options = {
-                    str(value): {"text": text, "color": colour, "index": place}
-                    for place, (value, (text, colour)) in enumerate(column.texts.items())
-                }
-                properties.append({"id": "mappings", "value": [{"type": "value", "options": options}]})
-            if len(column.steps) > 1 or column.texts:
-                properties.append({"id": "custom.cellOptions", "value": {"type": "color-background", "mode": "basic"}})
-            overrides.append({"matcher": {"id": "byName", "options": column.title}, "properties": properties})
-        if self.to_account:
-            link = _ACCOUNT_LINK | {"title": "Account", "url": _account_url("${__value.raw}")}
-            properties = [{"id": "links", "value": [link]}]
-            overrides.append({"matcher": {"id": "byName", "options": "account"}, "properties": properties})
-        return overrides
-
-    def _defaults(self) -> Json:
-        return super()._defaults() | {"links": []}
-
-    def _more(self) -> Json:
-        values = {self._value(place): column.title for place, column in enumerate(self.columns)}
-        order = {name: place for place, name in enumerate((*self.labels, *values))}
-        wanted = {"include": {"names": [*self.labels, *values]}}
-        return {
-            "transformations": [
-                {"id": "merge", "options": {}},
-                {"id": "filterFieldsByName", "options": wanted},
-                {"id": "organize", "options": {"excludeByName": {}, "indexByName": order, "renameByName": values}},
-            ]
-        }
-
-    def _options(self) -> Json:
-        return {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "fields": ""}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +207,7 @@ class Heatmap(Panel):
         return {
             "calculate": False,
             "cellGap": 1,
-            "cellValues": {"unit": "reqps"},
+            "cellValues": {"unit": "cps"},
             "color": {
                 "mode": "scheme",
                 "scheme": "Oranges",
@@ -322,12 +226,15 @@ class Heatmap(Panel):
         }
 
 
-def _account_url(account: str) -> str:
-    return f"/d/mms-account?var-account={account}&${{datasource:queryparam}}&${{job:queryparam}}&${{__url_time_range}}"
+def thresholds(steps: Sequence[Step]) -> Json:
+    """From where on which colour."""
+    return {"mode": "absolute", "steps": [{"color": step.colour, "value": step.value} for step in steps]}
 
 
-_ACCOUNT_LINK: Json = {
-    "title": "Account ${__field.labels.account}",
-    "url": _account_url("${__field.labels.account}"),
-    "targetBlank": False,
-}
+def mappings(texts: Texts) -> list[Json]:
+    """Words in the place of values."""
+    options = {
+        "Infinity" if value == math.inf else f"{value:g}": {"text": text, "color": colour, "index": place}
+        for place, (value, (text, colour)) in enumerate(texts.items())
+    }
+    return [{"type": "value", "options": options}] if options else []

@@ -1,9 +1,12 @@
 """What panels are made of: questions, colours, and from where on a value is bad."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Json = dict[str, Any]
+Texts = Mapping[float, tuple[str, str]]
+"""What values are called, and their colours; of math.inf as well."""
 
 GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "red", "blue", "purple", "#8e8e8e"
 CLEAR = "transparent"

@@ -66,6 +66,11 @@ class PrivateServer(ABC):
         """The server's main process."""
         return self._runner.pid
 
+    @property
+    def folder(self) -> Path:
+        """Where its data and its log are, of a server that runs as a process."""
+        return self._runner.folder
+
     def is_running(self) -> bool:
         return self._runner.is_running()
 

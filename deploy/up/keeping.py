@@ -8,7 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +22,7 @@ from deploy.up.places import Lock, State
 
 LOOK_S = 0.5
 READY_S_MAX = 60.0
+PORTS_S_MAX = 5.0
 READY_POLL_S = 0.1
 #: A worker that is asked to stop waits for its longest call, 40 s, and tells what came of it.
 DRAIN_S_MAX = 60.0
@@ -46,6 +49,8 @@ class Keeper:
         """Until it is told to end, or cannot start. Raises ServerError."""
         try:
             self._start()
+            if self._is_told.is_set():
+                return
             State(self._state.pid, is_ready=True, places=self._system.places()).write(self._system.folder)
             say("ready")
             while not self._is_told.wait(LOOK_S):
@@ -54,6 +59,7 @@ class Keeper:
             self._end()
 
     def _start(self) -> None:
+        self._wait_ports()
         self._servers = self._system.servers()
         for server in self._servers:
             if self._is_told.is_set():
@@ -63,11 +69,25 @@ class Keeper:
         simulator = self._system.simulator()
         self._run(simulator)
         self._wait_ready([simulator])
-        workers = self._system.workers()
-        for worker in workers:
+        # The receiver last: what is not of reports alone is the others' to declare.
+        for worker in self._system.workers():
+            if self._is_told.is_set():
+                return
             self._run(worker)
-        self._wait_ready(workers)
+            self._wait_ready([worker])
         self._system.write_environments()
+
+    def _wait_ports(self) -> None:
+        """Of a system that was killed just now something may still be ending."""
+        give_up_s = time.monotonic() + PORTS_S_MAX
+        while (taken := self._system.taken()) and not self._is_told.is_set():
+            if time.monotonic() > give_up_s:
+                which = ", ".join(f"{port} ({what})" for what, port in taken.items())
+                raise ServerError(
+                    f"Other processes of this machine have ports that it had before: {which}. End them, or have other "
+                    "ports chosen: make down DOWN_ARGS=--forget, which removes the data as well."
+                )
+            time.sleep(READY_POLL_S)
 
     def _wait_ready(self, products: Sequence[Product]) -> None:
         give_up_s = time.monotonic() + READY_S_MAX
@@ -92,18 +112,18 @@ class Keeper:
         """Start again what has ended."""
         for server in self._servers:
             if not server.is_running() and self._may_again(server.title):
-                say(f"{server.title} had ended: starting it again")
                 self._started_s[server.title] = time.monotonic()
-                try:
-                    server.start()
-                except ServerError as error:
-                    say(str(error))
+                self._again(server.title, server.start)
         for name, product in list(self._running.items()):
             if self._guard.has_ended(name) and self._may_again(name):
-                say(f"{name} had ended: starting it again")
-                self._run(product)
-                if product.arguments[1] != "worker":
-                    self._renew_trust(product)
+                self._again(name, partial(self._run, product))
+
+    def _again(self, name: str, start: Callable[[], None]) -> None:
+        say(f"{name} had ended: starting it again")
+        try:
+            start()
+        except ServerError as error:
+            say(str(error))
 
     def _may_again(self, name: str) -> bool:
         """Whether its wait is over; each is twice as long as the one before, unless it ran well in between."""
@@ -113,12 +133,6 @@ class Keeper:
             return False
         self._waits_s[name] = min(wait_s * 2, AGAIN_S_MAX)
         return True
-
-    def _renew_trust(self, simulator: Product) -> None:
-        """It has a new certificate authority, which the workers read when they start."""
-        self._wait_ready([simulator])
-        for name in self._running.keys() - {simulator.name}:
-            self._guard.signal(name, signal.SIGTERM, group=False)
 
     # --- Ending ------------------------------------------------------------------------------------------
 
@@ -140,15 +154,16 @@ class Keeper:
 
 
 def say(words: str) -> None:
-    """A line of the keeper's log."""
-    print(time.strftime("%Y-%m-%dT%H:%M:%S"), words, flush=True)
+    """A line of the keeper's log. A disk that is full is no reason to end."""
+    with suppress(OSError):
+        print(time.strftime("%Y-%m-%dT%H:%M:%S"), words, flush=True)
 
 
 def main() -> int:
     """Keep a system in the folder that is named; the exit code."""
     folder = Path(sys.argv[1])
     lock = Lock(folder)
-    if not lock.take():
+    if not lock.take_soon():
         return EXIT_TAKEN
     is_told = threading.Event()
 
@@ -161,9 +176,9 @@ def main() -> int:
     state.write(folder)
     try:
         Keeper(System(folder), state, is_told).keep()
-    except ServerError as error:
-        State(state.pid, failure=str(error)).write(folder)
+    except (ServerError, OSError) as error:
         say(str(error))
+        State(state.pid, failure=str(error)).write(folder)
         return EXIT_FAILED
     say("ended")
     return 0

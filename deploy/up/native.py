@@ -1,7 +1,9 @@
 """The parts of a system of this machine's own processes, as they are deployed: TLS alone, and a user for each."""
 
+import errno
 import json
 import os
+import shlex
 import socket
 import sys
 import urllib.request
@@ -21,6 +23,8 @@ from deploy.up.places import ROOT, Place
 ACCOUNT: Final = "default"
 RATE_PER_S: Final = 15
 READY_S_MAX: Final = 2.0
+#: What is asked is on this machine, whatever proxy there is to get out of it.
+_HERE: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 #: Where people look first, where these are free; chosen once, since the broker's name hangs on its port.
 PORTS: Final = {
     "amqp": 5671,
@@ -59,7 +63,7 @@ class Product:
     def is_ready(self) -> bool:
         """Whether it says so."""
         try:
-            with urllib.request.urlopen(self.ready_url, timeout=READY_S_MAX) as answer:  # noqa: S310 - ours
+            with _HERE.open(self.ready_url, timeout=READY_S_MAX) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's word for yes
         except OSError:
             return False
@@ -76,6 +80,10 @@ class System:
         self._ports = _ports(folder / "ports.json")
         hosts = Hosts(self._at("amqp"), self._at("redis"), self._at("callbacks"))
         prepare(self.secrets, hosts, account=ACCOUNT, callbacks_ca_file=self.secrets / "ca.pem")
+
+    def taken(self) -> dict[str, int]:
+        """Ports of ours that somebody else has now, by what they are for."""
+        return {what: port for what, port in self._ports.items() if not _is_free(port)}
 
     def servers(self) -> list[PrivateServer]:
         """In the order in which they are started."""
@@ -110,7 +118,7 @@ class System:
         ]
 
     def simulator(self) -> Product:
-        """The API's stand-in; each start of it makes a certificate authority, which the others read when they start."""
+        """The API's stand-in, with a certificate authority that stays as it is."""
         options = {
             "port": str(self._ports["api"]),
             "control-port": str(self._ports["simulator"]),
@@ -140,7 +148,7 @@ class System:
         """Files for a shell, with which the commands of mms-worker find this system."""
         people = {"operator": self._environment("operator", None), "upstream": self._of_broker("upstream")}
         for name, environment in people.items():
-            lines = (f"export {variable}={value}" for variable, value in environment.items())
+            lines = (f"export {variable}={shlex.quote(value)}" for variable, value in environment.items())
             (self.folder / f"{name}.env").write_text("\n".join([*lines, ""]))
 
     def places(self) -> tuple[Place, ...]:
@@ -205,16 +213,20 @@ def _ports(file: Path) -> dict[str, int]:
         while port in chosen.values():
             port = free_port()
         chosen[what] = port
-    file.write_text(json.dumps(chosen))
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps(chosen))
+    fresh.replace(file)  # whole or not at all
     return chosen
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
+        # As servers do: connections that ended a moment ago are in nobody's way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True
 
 

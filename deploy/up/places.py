@@ -3,12 +3,22 @@
 import fcntl
 import json
 import os
+import shutil
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Final, Self
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = ROOT / ".run" / "up"
+#: All that is ever made there.
+CONTENT: Final = (
+    *("logs", "secrets", "rabbitmq", "redis", "prometheus", "simulator"),
+    *("upstream.env", "operator.env", "ports.json", "ports.new", "keeper.log", "state.json", "state.new", "lock"),
+)
+REMOVE_S_MAX, TRY_AGAIN_S = 10.0, 0.1
+LOCK_S_MAX = 2.0
 COMPOSE_SECRETS: Final = ROOT / ".run" / "compose-secrets"
 
 
@@ -23,7 +33,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the keeper says of itself. `failure`: why it could not start; empty while it starts and once it is ready."""
+    """What the keeper says of itself. `failure`: why it could not start; empty while it starts and once it is ready.
+
+    `pid` is 0 when it has not said anything yet.
+    """
 
     pid: int
     is_ready: bool = False
@@ -70,6 +83,15 @@ class Lock:
             return False
         return True
 
+    def take_soon(self) -> bool:
+        """The same, for whoever is to keep it: somebody else may just be looking."""
+        give_up_s = time.monotonic() + LOCK_S_MAX
+        while not self.take():
+            if time.monotonic() > give_up_s:
+                return False
+            time.sleep(TRY_AGAIN_S)
+        return True
+
     def close(self) -> None:
         """Let go of it."""
         self._file.close()
@@ -84,3 +106,35 @@ def running(folder: Path) -> State | None:
         return None if lock.take() else State.read(folder) or State(pid=0)
     finally:
         lock.close()
+
+
+def tidied(folder: Path) -> bool:
+    """Take away what a keeper has said that is gone; False when there is one."""
+    lock = Lock(folder)
+    try:
+        if not lock.take_soon():
+            return False
+        (folder / "state.json").unlink(missing_ok=True)
+        return True
+    finally:
+        lock.close()
+
+
+def forget(folder: Path) -> bool:
+    """Remove what a system that has ended held; False when there is something else in the folder, which stays.
+
+    Raises OSError.
+    """
+    give_up_s = time.monotonic() + REMOVE_S_MAX
+    for path in (folder / name for name in CONTENT):
+        while path.exists():
+            try:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            except OSError:
+                # Of a keeper that was killed, servers may write for a moment more.
+                if time.monotonic() > give_up_s:
+                    raise
+                time.sleep(TRY_AGAIN_S)
+    with suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()

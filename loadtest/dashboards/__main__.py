@@ -28,7 +28,7 @@ FAILURES = (LoadTestError, ServerError, SimulatorProcessError, SimulatorControlE
 
 DESCRIPTION = """\
 Plays a run with faults on private servers, has a real Prometheus look on with the real rules, and asks every expression
-of every panel of the dashboards: each must show something. It takes some four minutes and leaves nothing running.
+of every panel of the dashboards: each must show something. It takes two to three minutes and leaves nothing running.
 """
 EXAMPLES = """\
 examples:

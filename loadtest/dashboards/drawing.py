@@ -1,11 +1,13 @@
 """Draws each kind of panel with the data that were found, much as Grafana does."""
 
+import math
 from collections.abc import Sequence
 
-from deploy.grafana.panels import Heatmap, Panel, Stat, StateTimeline, Table, TimeSeries
-from loadtest.dashboards.asking import Line, Shown
+from deploy.grafana.panels import Heatmap, Panel, Stat, StateTimeline, TimeSeries
+from deploy.grafana.table import Table
+from loadtest.dashboards.asking import Answer, Line, Shown
 from loadtest.dashboards.drawing_series import time_series
-from loadtest.dashboards.drawn import GAP_S, TITLE_HEIGHT, Named, Span, named_lines, step_colour, time_axis
+from loadtest.dashboards.drawn import GAP_S, TITLE_HEIGHT, Named, Span, named_lines, time_axis, told
 from loadtest.dashboards.figures import written
 from loadtest.dashboards.svg import (
     EDGE,
@@ -14,7 +16,6 @@ from loadtest.dashboards.svg import (
     PANEL,
     Box,
     Drawing,
-    colour_of,
 )
 
 ROW_HEIGHT = 22.0
@@ -27,10 +28,10 @@ def draw(drawing: Drawing, shown: Shown, box: Box, span: Span) -> None:
     named = named_lines(shown)
     match panel:
         case Stat():
-            _stat(drawing, panel, named, box)
+            _stat(drawing, panel, [each for each in named if _is_now(each.line, span)], box)
         case Table():
             _title(drawing, panel, box)
-            _table(drawing, panel, shown, box.inside(8, TITLE_HEIGHT, 8, 4))
+            _table(drawing, panel, shown, box.inside(8, TITLE_HEIGHT, 8, 4), span)
         case StateTimeline():
             _title(drawing, panel, box)
             _timeline(drawing, panel, named, box.inside(8, TITLE_HEIGHT, 8, 20), span)
@@ -58,8 +59,8 @@ def _stat(drawing: Drawing, panel: Stat, named: Sequence[Named], box: Box) -> No
             drawing.write(cell.x + cell.width / 2, cell.y + cell.height * 0.65, panel.none_text, anchor="middle")
             continue
         value = each.line.points[-1][1]
-        text, colour = panel.texts.get(round(value), (written(value, panel.unit, panel.decimals), ""))
-        drawing.rectangle(cell.inside(1, 1, 1, 1), colour_of(colour) or step_colour(panel.steps, value), opacity=0.75)
+        text, colour = told(value, panel)
+        drawing.rectangle(cell.inside(1, 1, 1, 1), colour, opacity=0.75)
         size = min(30.0, 1.5 * width / max(3, len(text)))
         middle = cell.x + width / 2
         drawing.write(middle, cell.y + box.height * 0.68, text, size=size, fill="#ffffff", anchor="middle", bold=True)
@@ -71,17 +72,14 @@ def _stat(drawing: Drawing, panel: Stat, named: Sequence[Named], box: Box) -> No
 # --- Table -------------------------------------------------------------------------------------------------
 
 
-def _table(drawing: Drawing, panel: Table, shown: Shown, box: Box) -> None:
-    rows = sorted(
-        {
-            _row_of(panel, line)
-            for answer in shown.answers
-            for line in answer.lines
-            if line.points and _is_last(line, shown)
-        }
-    )
+def _table(drawing: Drawing, panel: Table, shown: Shown, box: Box, span: Span) -> None:
+    now = [Answer(each.query, [line for line in each.lines if _is_now(line, span)]) for each in shown.answers]
+    rows = sorted({_row_of(panel, line) for answer in now for line in answer.lines})
+    if panel.worst_first:
+        worst = now[[column.title for column in panel.columns].index(panel.worst_first)]
+        rows.sort(key=lambda row: -max(_values(panel, worst, row), default=-math.inf))
     titles = [*panel.labels, *(column.title for column in panel.columns)]
-    cells = [_cells(panel, shown, row) for row in rows[: int(box.height / ROW_HEIGHT) - 1]]
+    cells = [_cells(panel, now, row) for row in rows[: int(box.height / ROW_HEIGHT) - 1]]
     places = _columns(titles, cells, box)
     for place, title in zip(places, titles, strict=True):
         drawing.write(place.x + 4, box.y + 12, title, size=10.5, fill="#6e9fff", room=place.width - 4)
@@ -94,19 +92,18 @@ def _table(drawing: Drawing, panel: Table, shown: Shown, box: Box) -> None:
             drawing.write(place.x + 4, y + 15, text, room=place.width - 4)
 
 
-def _cells(panel: Table, shown: Shown, row: tuple[str, ...]) -> list[tuple[str, str]]:
+def _cells(panel: Table, now: Sequence[Answer], row: tuple[str, ...]) -> list[tuple[str, str]]:
     """The text of each cell of a row, and its colour."""
     cells = [(label, "") for label in row]
-    for column, answer in zip(panel.columns, shown.answers, strict=True):
-        found = [line.points[-1][1] for line in answer.lines if line.points and _row_of(panel, line) == row]
-        if not found:
-            cells.append(("", ""))
-            continue
-        value = found[0]
-        text, name = column.texts.get(round(value), (written(value, column.unit, column.decimals), ""))
-        colour = colour_of(name) or (step_colour(column.steps, value) if len(column.steps) > 1 else "")
-        cells.append((text, colour))
+    for column, answer in zip(panel.columns, now, strict=True):
+        found = _values(panel, answer, row)
+        text, colour = told(found[0], column) if found else ("", "")
+        cells.append((text, colour if column.is_coloured else ""))
     return cells
+
+
+def _values(panel: Table, answer: Answer, row: tuple[str, ...]) -> list[float]:
+    return [line.points[-1][1] for line in answer.lines if _row_of(panel, line) == row]
 
 
 def _columns(titles: Sequence[str], cells: Sequence[Sequence[tuple[str, str]]], box: Box) -> list[Box]:
@@ -124,10 +121,9 @@ def _row_of(panel: Table, line: Line) -> tuple[str, ...]:
     return tuple(line.labels.get(label, "") for label in panel.labels)
 
 
-def _is_last(line: Line, shown: Shown) -> bool:
-    """Whether it is still there at the end: a table shows what is true now."""
-    last_s = max(each.points[-1][0] for answer in shown.answers for each in answer.lines if each.points)
-    return line.points[-1][0] >= last_s - GAP_S
+def _is_now(line: Line, span: Span) -> bool:
+    """Whether it is still there at the end: numbers and tables show what is true now."""
+    return bool(line.points) and line.points[-1][0] >= span.end_s - GAP_S
 
 
 # --- State timeline ----------------------------------------------------------------------------------------
@@ -145,8 +141,7 @@ def _timeline(drawing: Drawing, panel: StateTimeline, named: Sequence[Named], bo
         y = box.y + number * height
         drawing.write(bars.x - 6, y + height / 2 + 4, each.name, size=10, anchor="end", room=room)
         for start_s, end_s, value in _states(each.line):
-            text_colour = panel.texts.get(round(value), ("", ""))[1]
-            colour = colour_of(text_colour) if text_colour else step_colour(panel.steps, value)
+            _, colour = told(value, panel)
             x = span.x(bars, start_s)
             width = max(1.5, span.x(bars, end_s) - x)
             drawing.rectangle(Box(x, y + height * 0.1, width, height * 0.8), colour, opacity=0.8)

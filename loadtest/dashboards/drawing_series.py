@@ -1,10 +1,13 @@
 """Draws lines over time: with bands behind them, stacked or not, and their legend."""
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from deploy.grafana.panels import TimeSeries
 from deploy.grafana.parts import CLEAR, Step
+from loadtest.dashboards.asking import Line
 from loadtest.dashboards.drawn import GAP_S, TITLE_HEIGHT, Named, Span, time_axis
 from loadtest.dashboards.figures import ticks, written
 from loadtest.dashboards.svg import FAINT, GRID, TEXT, Box, Drawing, Point, colour_of
@@ -15,7 +18,10 @@ POINTS_MAX = 120
 
 
 def time_series(drawing: Drawing, panel: TimeSeries, named: Sequence[Named], box: Box, span: Span) -> None:
-    legend = named[:LEGEND_LINES_MAX]
+    named = [replace(each, line=_finite(each.line)) for each in named]
+    named = [each for each in named if each.line.points]
+    largest = sorted(named, key=lambda each: -max(value for _, value in each.line.points))
+    legend = largest[:LEGEND_LINES_MAX]
     plot = box.inside(56, TITLE_HEIGHT + 4, 12, 24 + LEGEND_LINE * max(1, len(legend)))
     layers = _stacked(named) if panel.is_stacked else [(each, _thin(each.line.points), None) for each in named]
     values = [value for _, points, _ in layers for _, value in points] or [0.0, 1.0]
@@ -46,6 +52,11 @@ def time_series(drawing: Drawing, panel: TimeSeries, named: Sequence[Named], box
         drawing.write(plot.x + plot.width / 2, plot.y + plot.height / 2, panel.none_text, fill=FAINT, anchor="middle")
     time_axis(drawing, plot, span)
     _legend(drawing, panel, legend, len(named), box)
+
+
+def _finite(line: Line) -> Line:
+    """Where it is infinite, Grafana draws nothing."""
+    return Line(line.labels, [point for point in line.points if math.isfinite(point[1])])
 
 
 def _bands(

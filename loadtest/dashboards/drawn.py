@@ -4,9 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deploy.grafana.panels import Panel
 from deploy.grafana.parts import Step
+from deploy.grafana.table import Column
 from loadtest.dashboards.asking import Line, Shown
-from loadtest.dashboards.figures import ticks
+from loadtest.dashboards.figures import ticks, written
 from loadtest.dashboards.svg import FAINT, PALETTE, Box, Drawing, colour_of
 
 #: A gap in a series is one when so many seconds are missing.
@@ -71,3 +73,11 @@ def time_axis(drawing: Drawing, plot: Box, span: Span) -> None:
             x = span.x(plot, span.start_s + mark)
             text = f"{int(mark) // 60}:{int(mark) % 60:02}"
             drawing.write(x, plot.bottom + 13, text, size=9, fill=FAINT, anchor="middle")
+
+
+def told(value: float, panel: Panel | Column) -> tuple[str, str]:
+    """What stands there for the value, and its colour."""
+    if value in panel.texts:
+        text, colour = panel.texts[value]
+        return text, colour_of(colour)
+    return written(value, panel.unit, panel.decimals), step_colour(panel.steps, value)

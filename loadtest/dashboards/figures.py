@@ -13,6 +13,8 @@ _SUFFIXES = {"reqps": " req/s", "cps": " c/s", "cpm": " c/m"}
 
 def written(value: float, unit: str, decimals: int | None = None) -> str:
     """As it stands in a panel."""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if unit == "percentunit":
         return f"{_plain(value * 100, 1 if decimals is None else decimals)}%"
     if unit == "s":

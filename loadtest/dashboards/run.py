@@ -30,7 +30,9 @@ HOLD_S = 5.0
 LOOK_S = 0.5
 SEEN_S_MAX = 180.0
 """So long each thing may take until Prometheus has seen it."""
-AFTER_S = 5.0
+AFTER_S = 2.0
+STRANGER = "prometheus"
+"""What else the same Prometheus scrapes, and no dashboard of ours may show: itself."""
 THERE = "sum(mms_account:backlog:jobs) > 300"
 """From then on there is something to look at."""
 
@@ -54,8 +56,9 @@ def recorded(folder: Path, say: Say, *, held_s: float = 0.0) -> Iterator[Recorde
     """
     with ExitStack() as stack:
         stage = _set_up(stack, folder)
-        targets = {**stage.crew.targets(), "mms-simulator": [stage.control_target]}
+        targets = {**stage.crew.targets(), "mms-simulator": [stage.control_target], STRANGER: []}
         prometheus = stack.enter_context(Prometheus(targets, scrape_s=SCRAPE_S, evaluate_s=SCRAPE_S, hold_s=HOLD_S))
+        prometheus.set_targets({STRANGER: [prometheus.url.removeprefix("http://")]})
         start_s = asyncio.run(_Play(stage.stage, prometheus, say, held_s).play())
         yield Recorded(prometheus, start_s, time.time())
 
@@ -140,7 +143,7 @@ def _posting(url: str) -> CallbackPlan:
 
 
 class _Play:
-    """The incidents, one after the other."""
+    """The incidents, one after the other, and some at the same time."""
 
     def __init__(self, stage: Stage, prometheus: Prometheus, say: Say, held_s: float) -> None:
         self._stage = stage
@@ -161,10 +164,8 @@ class _Play:
         try:
             await self._until((THERE,), "the beginning")
             start_s = time.time()
-            for incident in INCIDENTS:
-                began_s = time.monotonic()
-                await self._let_happen(incident)
-                self._say(f"{incident.name} ({time.monotonic() - began_s:.0f} s)")
+            for together in INCIDENTS:
+                await asyncio.gather(*(self._let_happen(incident) for incident in together))
             await asyncio.sleep(AFTER_S)
         finally:
             for task in self._background:
@@ -172,6 +173,7 @@ class _Play:
         return start_s
 
     async def _let_happen(self, incident: Incident) -> None:
+        began_s = time.monotonic()
         await incident.do(self._stage)
         try:
             await self._until(incident.seen, incident.name)
@@ -179,6 +181,7 @@ class _Play:
         finally:
             await incident.undo(self._stage)
         await self._until(incident.over, incident.name)
+        self._say(f"{incident.name} ({time.monotonic() - began_s:.0f} s)")
 
     async def _until(self, expressions: Sequence[str], what: str) -> None:
         """Until each expression has held once."""

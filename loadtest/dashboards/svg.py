@@ -14,6 +14,9 @@ COLOURS = {
     "red": "#f2495c",
     "blue": "#5794f2",
     "purple": "#b877d9",
+    "light-blue": "#8ab8ff",
+    "light-red": "#ff7383",
+    "dark-red": "#c4162a",
     "transparent": "none",
 }
 PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#96d98d", "#ffb357", "#c0d8ff")

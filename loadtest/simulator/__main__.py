@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         help="plans of callbacks by APPKEY, as POST /accounts/KEY/callbacks takes them (default: none are posted)",
     )
     add("--seed", type=int, help="makes all chance repeatable")
-    add("--dir", type=Path, help="where ca.pem is written (default: a temporary directory)")
+    add("--dir", type=Path, help="where ca.pem is kept, from one start to the next (default: a temporary directory)")
     add(
         "--keep-alive-s",
         type=float,

@@ -20,8 +20,9 @@ class SimulatorConfig:
     """All settings; ValueError with one sentence when one is out of range.
 
     `rate_per_s` counts calls of one account. `accounts` (APPKEY to rate) are then the only ones; without it any
-    key is an account. `directory` is where ca.pem is written; a temporary one when None. Port 0: any free one.
-    `callbacks` are plans by APPKEY, in force from the start. Whoever reaches `control_host` can steer everything.
+    key is an account. `directory` is where ca.pem is, and its key for the next start; a temporary one when None.
+    Port 0: any free one. `callbacks` are plans by APPKEY, in force from the start. Whoever reaches `control_host` can
+    steer everything.
     """
 
     host: str = "127.0.0.1"

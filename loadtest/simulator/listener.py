@@ -1,4 +1,4 @@
-"""The listening socket of the API: TLS with a throw-away authority, and refusing connections."""
+"""The listening socket of the API: TLS with an authority of its own, and refusing connections."""
 
 import asyncio
 import socket
@@ -15,13 +15,28 @@ CLOSE_S_MAX = 2.0
 
 
 def make_certificate(ca_file: Path, host: str) -> ssl.SSLContext:
-    """Make an authority (its certificate goes to `ca_file`) and a context for localhost and `host`."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(ca_file))
+    """A context for localhost and `host`, with a certificate of the authority in `ca_file`."""
+    authority = _authority(ca_file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     names = dict.fromkeys(("localhost", "127.0.0.1", host))
     authority.issue_cert(*(name for name in names if name != "0.0.0.0")).configure_cert(context)
     return context
+
+
+def _authority(ca_file: Path) -> trustme.CA:
+    """That of the last start, whom clients that still run trust; at the first it is made, and kept with its key."""
+    key_file = ca_file.with_suffix(".key")
+    if key_file.exists() and ca_file.exists():
+        return trustme.CA.from_pem(ca_file.read_bytes(), key_file.read_bytes())
+    authority = trustme.CA()
+    ca_file.unlink(missing_ok=True)
+    key_file.unlink(missing_ok=True)
+    key_file.touch(mode=0o600)
+    authority.private_key_pem.write_to_path(str(key_file))
+    written = ca_file.with_suffix(".new")  # with the certificate both are there, and whole
+    authority.cert_pem.write_to_path(str(written))
+    written.replace(ca_file)
+    return authority
 
 
 class CuttingServer(web.Server):

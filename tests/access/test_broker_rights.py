@@ -17,7 +17,7 @@ from deploy.access.broker import ROLES, definitions_text
 from deploy.access.installation import DEFINITIONS
 from deploy.local import RabbitMQ
 from deploy.local.rabbitmq_server import USER
-from tests.deployed import PASSWORD, definitions
+from tests.deployed import PASSWORD, definitions, refused_by_broker
 from worker.adapters.rabbitmq_connection import BrokerAddress, declare
 from worker.adapters.rabbitmq_publisher import Publisher
 from worker.core.delivery import Publication
@@ -70,20 +70,24 @@ def bare_vhost(broker: RabbitMQ, numbers: Iterator[int]) -> str:
 # --- What each does ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("user", "declared"),
-    [
-        ("worker", Topology((*for_sending(["a-1_Z"]).exchanges, journal_mark("a-1_Z")), for_sending(["a-1_Z"]).queues)),
-        ("receiver", for_receiving()),
-    ],
-)
-async def test_what_it_needs_can_be_declared_where_there_is_nothing(
-    broker: RabbitMQ, bare_vhost: str, user: str, declared: Topology
-) -> None:
-    async with await aio_pika.connect(url_of(broker, user, bare_vhost)) as connection:
+async def test_what_is_needed_can_be_declared_where_there_is_nothing(broker: RabbitMQ, bare_vhost: str) -> None:
+    """By a worker; a receiver adds what is of reports alone, and has dead letters of reports go where all go."""
+    sending = for_sending(["a-1_Z"])
+    marked = Topology((*sending.exchanges, journal_mark("a-1_Z")), sending.queues)
+    for user, declared in (("worker", marked), ("receiver", for_receiving())):
+        async with await aio_pika.connect(url_of(broker, user, bare_vhost)) as connection:
+            raw = await (await connection.channel()).get_underlay_channel()
+            await declare(raw, declared, 10)
+            await declare(raw, declared, 10)  # and again, as each connection does
+    publisher = publisher_of(broker, "receiver", REPORTS_EXCHANGE, vhost=bare_vhost)
+    await confirmed(publisher, [(REPORTS_EXCHANGE, "mms.dead"), (REPORTS_EXCHANGE, "mms.reports")])
+
+
+async def test_a_receiver_does_not_declare_what_workers_declare(broker: RabbitMQ, bare_vhost: str) -> None:
+    async with await aio_pika.connect(url_of(broker, "receiver", bare_vhost)) as connection:
         raw = await (await connection.channel()).get_underlay_channel()
-        await declare(raw, declared, 10)
-        await declare(raw, declared, 10)  # and again, as each connection does
+        with pytest.raises(ChannelAccessRefused, match=r"exchange 'mms\.events'"):
+            await declare(raw, for_receiving(), 10)
 
 
 @pytest.mark.usefixtures("things")
@@ -116,14 +120,21 @@ async def test_what_the_definitions_hold_is_what_the_product_declares(
 async def test_what_it_publishes_is_taken_and_confirmed(
     broker: RabbitMQ, user: str, probe: str, targets: list[tuple[str, str]]
 ) -> None:
-    publisher = Publisher(
-        address=BrokerAddress(url_of(broker, user), "test", timeout_s=10),
+    await confirmed(publisher_of(broker, user, probe), targets)
+
+
+def publisher_of(broker: RabbitMQ, user: str, probe: str, vhost: str = "whole") -> Publisher:
+    return Publisher(
+        address=BrokerAddress(url_of(broker, user, vhost), "test", timeout_s=10),
         topology=Topology((), ()),
         timeout_s=10,
         observe=lambda _: None,
         monotonic=lambda: 0.0,
         probe_exchange=probe,
     )
+
+
+async def confirmed(publisher: Publisher, targets: list[tuple[str, str]]) -> None:
     await publisher.link.open()
     try:
         for confirm in publisher.publish_many([Publication(*target, b"x", {}) for target in targets]):
@@ -202,6 +213,30 @@ def drop(queue: str) -> Do:
     return lambda channel: channel.queue_delete(queue)
 
 
+def make_with_dead_letters(queue: str, exchange: str, key: str) -> Do:
+    async def do(channel: AbstractChannel) -> None:
+        arguments: dict[str, Any] = {"x-dead-letter-exchange": exchange, "x-dead-letter-routing-key": key}
+        await channel.declare_queue(queue, durable=True, arguments=arguments)
+
+    return do
+
+
+def hear(queue: str, exchange: str) -> Do:
+    """Have what is published there come into that queue as well."""
+
+    async def do(channel: AbstractChannel) -> None:
+        await (await channel.get_underlay_channel()).queue_bind(queue, exchange, routing_key="#")
+
+    return do
+
+
+def unhear(queue: str, exchange: str) -> Do:
+    async def do(channel: AbstractChannel) -> None:
+        await (await channel.get_underlay_channel()).queue_unbind(queue, exchange, routing_key="#")
+
+    return do
+
+
 def drop_exchange(exchange: str) -> Do:
     return lambda channel: channel.exchange_delete(exchange)
 
@@ -235,7 +270,15 @@ REFUSED: dict[str, dict[str, Do]] = {
         "reads dead letters": take("mms.dead"),
         "reads what is in doubt": take("mms.in_doubt"),
         "drops what is in doubt": drop("mms.in_doubt"),
+        "drops dead letters": drop("mms.dead"),
+        "empties dead letters": empty("mms.dead"),
+        "drops the event log": drop("mms.events.log"),
         "drops the exchange of jobs": drop_exchange("mms.jobs"),
+        "drops the exchange of events": drop_exchange("mms.events"),
+        "reads the event log": follow("mms.events.log"),
+        "hears what became of jobs": hear("mms.reports", "mms.events"),
+        "hears jobs": hear("mms.reports", "mms.jobs"),
+        "keeps events out of the log": unhear("mms.events.log", "mms.events"),
         "makes a queue of any name": make("anything"),
     },
     "upstream": {
@@ -249,6 +292,12 @@ REFUSED: dict[str, dict[str, Do]] = {
         "drops the exchange of jobs": drop_exchange("mms.jobs"),
         "makes a queue of any name": make("shop"),
         "makes a name that looks like its own": make("xupstream.shop"),
+        "has dead letters go past the exchange": make_with_dead_letters("upstream.d", "", "mms.jobs.acme"),
+        "has dead letters tell events": make_with_dead_letters("upstream.e", "mms.events", "mms.job.sent.acme"),
+        "hears others' jobs": hear("upstream.shop", "mms.jobs"),
+        "hears what goes round": hear("upstream.shop", "mms.retry.5s"),
+        "keeps events out of the log": unhear("mms.events.log", "mms.events"),
+        "drops the event log": drop("mms.events.log"),
     },
     "operator": {
         "reads jobs": take("mms.jobs.acme"),
@@ -276,6 +325,17 @@ async def test_everything_else_is_refused(broker: RabbitMQ, user: str, what: str
             await REFUSED[user][what](await connection.channel())
     finally:
         await connection.close()
+
+
+async def test_a_refusal_is_found_in_the_log(broker: RabbitMQ, bare_vhost: str) -> None:
+    """By this, end-to-end tests know that a right is missing, also where everything went well in the end."""
+    await (await aio_pika.connect(url_of(broker, "worker", bare_vhost))).close()
+    assert refused_by_broker(broker, bare_vhost) == []
+    async with await aio_pika.connect(url_of(broker, "worker", bare_vhost)) as connection:
+        with pytest.raises(ChannelAccessRefused):
+            await make("anything")(await connection.channel())
+    (told,) = refused_by_broker(broker, bare_vhost)
+    assert "'anything'" in told
 
 
 @pytest.mark.parametrize("user", EVERYBODY)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,7 @@ from deploy.local import RabbitMQ, Redis
 from deploy.local.server_tls import ServerTls
 from tests.deployed import tls_files
 from worker.adapters.rabbitmq_connection import connect
+from worker.closing import ClosingStack
 from worker.flow.observations import Role
 from worker.flow.ports import CannotStart
 from worker.parts import broker_address, open_redis
@@ -78,7 +79,7 @@ async def reach_broker(asked: Settings) -> None:
 
 
 async def reach_redis(asked: Settings) -> None:
-    async with AsyncExitStack() as stack:
+    async with ClosingStack() as stack:
         await (await open_redis(asked, stack)).set("a", "b")
 
 

@@ -78,6 +78,30 @@ async def test_how_workers_ended_is_counted_for_those_that_live(redis_url: str) 
         assert looked.buckets["acme"].bucket is None
 
 
+async def test_keys_that_cannot_be_read_hide_no_other_account(redis_url: str) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        store = RedisBacklogStore(redis)
+        await store.keep({name: PlannedWait(1_000, 1, 2) for name in ("acme", "shop")})
+        await redis.delete("mms:planned:acme")
+        for key in ("mms:bucket:acme", "mms:planned:acme"):
+            await redis.set(key, "no hash")
+        looked = await store.look(["acme", "shop"])
+        assert looked is not None
+        assert looked.buckets.keys() == {"shop"}
+        assert await store.recall(["acme", "shop"]) == {"acme": [], "shop": [PlannedWait(1_000, 1, 2)]}
+
+
+@pytest.mark.parametrize("told", [b"no json", b"[1]", b'{"acme": 7}', b'{"acme": ["many", 2]}', b'{"acme": {"n": 1}}'])
+async def test_a_worker_of_another_release_that_tells_otherwise_is_passed_over(redis_url: str, told: bytes) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        for name, text in (("ours", b'{"acme": [1, 20]}'), ("other", told)):
+            await redis.sadd("mms:workers", name)
+            await redis.set(f"mms:worker:{name}", text)
+        looked = await RedisBacklogStore(redis).look(["acme"])
+        assert looked is not None
+        assert looked.held == {"acme": Held(1, 20, 1)}
+
+
 async def test_a_redis_that_is_away_is_told_as_such(unused_tcp_port: int) -> None:
     async with redis_client(f"redis://127.0.0.1:{unused_tcp_port}/0", timeout_s=0.2) as redis:
         store = RedisBacklogStore(redis)

@@ -34,6 +34,7 @@ from loadtest.dashboards.figures import ticks, written
         (512.0, "bytes", None, "512 B"),
         (150 * 2.0**20, "bytes", None, "150 MiB"),
         (-2.5, "short", None, "-2.5"),
+        (float("inf"), "s", 0, "∞"),
     ],
 )
 def test_numbers(value: float, unit: str, decimals: int | None, text: str) -> None:

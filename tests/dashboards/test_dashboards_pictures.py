@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from deploy.grafana.catalogue import DASHBOARDS
 from deploy.grafana.dashboard import Dashboard
 from deploy.grafana.panels import Heatmap, Panel, Stat, StateTimeline, TimeSeries
 from deploy.grafana.parts import GREEN, NEUTRAL, RED, Look, Query, bad_from, rising
+from deploy.grafana.table import Column, Table
 from loadtest.dashboards.asking import Answer, Line, Shown
 from loadtest.dashboards.drawing import draw
 from loadtest.dashboards.drawn import Span
@@ -25,9 +27,11 @@ BOX, SPAN = Box(0, 0, 400, 300), Span(START_S, START_S + LASTS_S)
 WORDS: dict[str, Any] = {"title": "A title", "shows": "It.", "healthy": "Yes.", "otherwise": "No.", "unit": "none"}
 
 
-def line(*values: float, **labels: str) -> Line:
-    step_s = LASTS_S / max(1, len(values) - 1)
-    return Line(labels, [(START_S + place * step_s, value) for place, value in enumerate(values)])
+def line(*values: float, until: float = 1.0, **labels: str) -> Line:
+    """Evenly over the time that is shown, or a share of it; one value is of its end."""
+    step_s = until * LASTS_S / max(1, len(values) - 1)
+    start_s = START_S if len(values) > 1 else START_S + LASTS_S
+    return Line(labels, [(start_s + place * step_s, value) for place, value in enumerate(values)])
 
 
 def parsed(text: str) -> ET.Element:
@@ -150,3 +154,29 @@ def test_a_long_line_is_one_piece_and_keeps_its_peak() -> None:
     ((*points,),) = paths(tree, RED)
     (peak,) = [at for at, y in points if y == min(y for _, y in points)]
     assert peak == pytest.approx(56 + 0.501 * (BOX.width - 68), abs=4)
+
+
+def test_a_number_that_is_gone_is_not_shown() -> None:
+    panel = Stat(**WORDS, queries=(Query("a"),), steps=bad_from(3))
+    gone = Line({}, [(START_S + at, 9.0) for at in range(50)])
+    assert "no data" in texts(drawn(panel, [gone]))
+    assert "9" not in texts(drawn(panel, [gone]))
+
+
+def test_what_never_ends_has_words_in_a_number_and_no_line() -> None:
+    endless = [line(1, math.inf)]
+    number = Stat(**WORDS, queries=(Query("a"),), steps=bad_from(3), texts={math.inf: ("never", RED)})
+    tree = drawn(number, endless)
+    assert "never" in texts(tree)
+    assert rectangles(tree, RED)
+    lines = TimeSeries(**WORDS, queries=(Query("a", "it"),), steps=NEUTRAL, looks=(Look("it", RED),))
+    assert paths(drawn(lines, [line(1, 2, math.inf)]), RED) == paths(drawn(lines, [line(1, 2, until=0.5)]), RED)
+
+
+def test_the_worst_row_of_a_table_is_its_first() -> None:
+    words = {name: word for name, word in WORDS.items() if name != "unit"}
+    column = Column(title="Wait", query=Query("a"), unit="none", steps=rising(3))
+    panel = Table(**words, labels=("account",), columns=(column,), worst_first="Wait")
+    gone = Line({"account": "gone"}, [(START_S, 9.0)])
+    tree = drawn(panel, [line(1, account="good"), line(5, account="bad"), line(3, account="fair"), gone])
+    assert [text for text in texts(tree) if text in ("good", "fair", "bad", "gone")] == ["bad", "fair", "good"]

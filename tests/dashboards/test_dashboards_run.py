@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from deploy.grafana.catalogue import DASHBOARDS
 from deploy.grafana.dashboard import Dashboard, Row, marks
 from deploy.grafana.panels import TimeSeries
 from deploy.grafana.parts import NEUTRAL, Query
-from loadtest.dashboards.asking import ask, faults
+from loadtest.dashboards.asking import Shown, ask, faults
 from loadtest.dashboards.jobs import SHOP
 from loadtest.dashboards.pictures import picture
 from loadtest.dashboards.run import Recorded, recorded
@@ -25,9 +25,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def asked(run: Recorded) -> Mapping[str, Sequence[Shown]]:
+    return {board.name: ask(run.prometheus, board, SHOP, run.start_s, run.end_s) for board in DASHBOARDS}
+
+
 @pytest.mark.parametrize("board", DASHBOARDS, ids=lambda board: board.name)
-def test_every_panel_shows_something(run: Recorded, board: Dashboard, tmp_path: Path) -> None:
-    shown = ask(run.prometheus, board, SHOP, run.start_s, run.end_s)
+def test_every_panel_shows_something(
+    run: Recorded, asked: Mapping[str, Sequence[Shown]], board: Dashboard, tmp_path: Path
+) -> None:
+    shown = asked[board.name]
     assert faults(board, shown) == []
     (tmp_path / "picture.svg").write_text(picture(board, shown, run.start_s, run.end_s))
 
@@ -56,3 +63,16 @@ def test_what_shows_nothing_is_found(run: Recorded) -> None:
         "0 all the time",
         "not 0, although it must",
     ]
+
+
+def test_nothing_else_that_prometheus_scrapes_is_shown_as_ours(
+    run: Recorded, asked: Mapping[str, Sequence[Shown]]
+) -> None:
+    """With all jobs chosen. Prometheus itself has series that every program has."""
+    scraped = run.prometheus.series("process_cpu_seconds_total", start_s=run.start_s, end_s=run.end_s)
+    assert {labels["job"] for labels in scraped} == {"mms-worker", "mms-receiver", "prometheus"}
+    ours = {None, *(labels["instance"] for labels in scraped if labels["job"] != "prometheus")}
+    for shown in (each for panels in asked.values() for each in panels):
+        found = [line.labels for answer in shown.answers for line in answer.lines if line.points]
+        assert {labels.get("job") for labels in found} <= {None, "mms-worker", "mms-receiver"}, shown.panel.title
+        assert {labels.get("instance") for labels in found} <= ours, shown.panel.title

@@ -93,6 +93,24 @@ def test_what_runs_all_the_time_tells_whether_it_is_well(name: str) -> None:
         assert "healthcheck" in SERVICES[needed]
 
 
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "profiles" not in service])
+def test_what_runs_all_the_time_comes_back_also_after_it_was_told_to_read_its_files_again(name: str) -> None:
+    """With "unless-stopped" the engine starts nothing again that had a SIGHUP (moby/moby#41302).
+
+    Nor does it with "always" what does not say which signal stops it.
+    """
+    assert SERVICES[name]["restart"] == "always"
+    if SERVICES[name].get("build", {}).get("target") == "worker":
+        assert "\nSTOPSIGNAL SIGTERM\n" in DOCKERFILE.read_text().partition(" AS worker\n")[2]
+
+
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "profiles" in service])
+def test_a_command_runs_also_while_others_are_broken(name: str) -> None:
+    """Whoever looks why Redis is away must not have it started, nor wait until it is well."""
+    assert SERVICES[name].keys().isdisjoint({"depends_on", "links", "healthcheck"})
+    assert SERVICES[name]["restart"] == "no"
+
+
 def test_mounted_files_are_there_and_cannot_be_changed() -> None:
     for service in SERVICES.values():
         for mount in service.get("volumes", ()):

@@ -99,9 +99,11 @@ def test_a_job_goes_from_upstream_to_its_report(broker: ComposeRabbitMQ, store: 
         running = [
             started("worker", places, stack, admin[index]) for index in range(SERVICES["worker"]["deploy"]["replicas"])
         ]
-        running.append(started("receiver", places, stack, {**admin[2], "MMS_RECEIVE_PORT": str(receiver_port)}))
         for each in running:
             until(each.is_well, "health")
+        assert "worker" in SERVICES["receiver"]["depends_on"]
+        running.append(started("receiver", places, stack, {**admin[2], "MMS_RECEIVE_PORT": str(receiver_port)}))
+        until(running[-1].is_well, "health")
         publish(places)
         until(
             lambda: total(admin_ports[:2], 'mms_jobs_finished_total{account="default",outcome="sent"}') == 1, "a send"

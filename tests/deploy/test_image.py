@@ -153,7 +153,7 @@ def test_the_wheel_holds_the_worker_whole_and_nothing_else(wheel: Path) -> None:
 def test_the_worker_of_the_wheel_runs_without_the_project_around_it(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "packages")
     code = "import sys; sys.path.insert(0, sys.argv.pop(1)); import worker; print(worker.__file__);"
-    code += "from worker.__main__ import main; sys.exit(main())"
+    code += "from worker.entry import main; sys.exit(main())"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MMS_", "PYTHON"))}
     ran = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "packages", "schema", "job"],

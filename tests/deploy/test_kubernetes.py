@@ -316,6 +316,13 @@ def test_a_rollout_and_an_eviction_leave_somebody_who_works(name: str) -> None:
     assert budget["spec"]["maxUnavailable"] < least
 
 
+def test_the_broker_keeps_its_majority_when_nodes_are_emptied() -> None:
+    (cluster,) = of_kind("RabbitmqCluster")
+    labels = {"app.kubernetes.io/name": cluster["metadata"]["name"]}  # as its operator labels the pods
+    (budget,) = (each["spec"] for each in of_kind("PodDisruptionBudget") if selects(each["spec"]["selector"], labels))
+    assert budget["maxUnavailable"] <= (cluster["spec"]["replicas"] - 1) // 2
+
+
 def test_services_and_monitors_find_their_pods_by_labels_and_port_names() -> None:
     pods = {
         workload["metadata"]["name"]: (

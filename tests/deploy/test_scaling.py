@@ -11,10 +11,11 @@ from urllib.parse import quote_plus
 
 import httpx
 import pytest
+import yaml
 
 from deploy.access.broker import VHOST
 from deploy.local import RabbitMQ
-from tests.deploy.cluster import BASE, EXAMPLE, built, named
+from tests.deploy.cluster import BASE, EXAMPLE, named
 from tests.deploy.places import KUBERNETES
 from worker.core.delivery import Lane
 from worker.core.topology import jobs_queue, topology
@@ -25,8 +26,15 @@ SLOW_ANSWER_S = 5
 ACCOUNTS = ("default", "shop", "a-B_9")
 
 
+def in_file(place: str, kind: str) -> dict[str, Any]:
+    """The object as it stands in the file, which needs no kustomize."""
+    (found,) = (each for each in yaml.safe_load_all((KUBERNETES / place).read_text()) if each["kind"] == kind)
+    spec: dict[str, Any] = found["spec"]
+    return spec
+
+
 def trigger() -> dict[str, Any]:
-    (found,) = named("ScaledObject", "worker")["spec"]["triggers"]
+    (found,) = in_file("components/keda/scaled-object.yaml", "ScaledObject")["triggers"]
     metadata: dict[str, Any] = found["metadata"]
     return metadata
 
@@ -39,14 +47,42 @@ def workers_that_use_the_limit(accounts_file: Path) -> int:
     return max(2, math.ceil(calls / calls_max))
 
 
-def test_the_ceiling_comes_from_the_limit(tmp_path: Path) -> None:
+def test_the_ceiling_comes_from_the_limit() -> None:
+    plain = in_file("components/keda/scaled-object.yaml", "ScaledObject")
+    assert plain["maxReplicaCount"] == workers_that_use_the_limit(BASE / "accounts.toml")
     assert named("ScaledObject", "worker")["spec"]["maxReplicaCount"] == workers_that_use_the_limit(
         EXAMPLE / "accounts.toml"
     )
-    (tmp_path / "kustomization.yaml").write_text("resources: [scaled-object.yaml]\n")
-    (tmp_path / "scaled-object.yaml").write_text((KUBERNETES / "components/keda/scaled-object.yaml").read_text())
-    (plain,) = (each for each in built(tmp_path) if each["kind"] == "ScaledObject")
-    assert plain["spec"]["maxReplicaCount"] == workers_that_use_the_limit(BASE / "accounts.toml")
+
+
+def bytes_to_remember(accounts_file: Path) -> float:
+    """What Redis holds when all accounts send at their limit for a week, a recipient each (README, "Decisions")."""
+    accounts = tomllib.loads(accounts_file.read_text())["accounts"].values()
+    fields = Settings.model_fields
+    a_second: int = 210 * fields["deduplication_s"].default + 230 * fields["reports_s"].default
+    return float(sum(account["rate_per_s"] for account in accounts) * a_second)
+
+
+def test_redis_has_room_for_what_is_to_be_remembered() -> None:
+    """Full, it takes nothing more, and nothing is sent."""
+    plain = in_file("components/redis/redis.yaml", "StatefulSet")
+    fits(plain, bytes_to_remember(BASE / "accounts.toml"))
+    fits(named("StatefulSet", "redis")["spec"], bytes_to_remember(EXAMPLE / "accounts.toml"))
+
+
+def fits(redis: dict[str, Any], needed: float) -> None:
+    (container,) = redis["template"]["spec"]["containers"]
+    (volume,) = redis["volumeClaimTemplates"]
+    option, most = container["args"]
+    assert option == "--maxmemory"
+    held = int(most.removesuffix("gb")) * 1024**3
+    assert needed <= held
+    assert gibibytes(container["resources"]["limits"]["memory"]) >= held * 4 / 3
+    assert gibibytes(volume["spec"]["resources"]["requests"]["storage"]) >= held * 3
+
+
+def gibibytes(quantity: str) -> int:
+    return int(quantity.removesuffix("Gi")) * 1024**3
 
 
 def test_kedas_number_is_not_fought_over() -> None:

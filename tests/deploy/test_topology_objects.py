@@ -11,11 +11,14 @@ import httpx
 from deploy.access.broker import definitions
 from deploy.kubernetes.topology import objects
 from deploy.local import RabbitMQ
-from tests.deploy.cluster import of_kind
 from worker.adapters.rabbitmq_connection import declare
 from worker.core.topology import topology
 
 TIMEOUT_S = 10.0
+
+
+def of_kind(*kinds: str) -> list[dict[str, Any]]:
+    return [each for each in objects(definitions()) if each["kind"] in kinds]
 
 
 def declared_by_the_operator(manage: httpx.Client, vhost: str) -> None:

@@ -1,4 +1,8 @@
-"""The whole: real RabbitMQ, real Redis, the simulator over TLS, and the worker as its own process."""
+"""The whole: real RabbitMQ, real Redis, the simulator over TLS, and the worker as its own process.
+
+Broker and Redis are as the deployment has them (`tests/deployed.py`): each process has a user of its own over TLS, and
+when a test ends, nothing may have been refused to one of them. ``MMS_TEST_DEPLOYED=0`` takes plain servers instead.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,64 @@ import orjson
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
+from deploy.local import RabbitMQ, Redis
+from deploy.local.redis_server import DATABASES
 from loadtest.simulator.process import SimulatorProcess
 from loadtest.worker_process import told_admin_url
-from tests.deployed import as_deployed
+from tests.conftest import make_or_skip
+from tests.deployed import as_deployed, make_rabbitmq, make_redis, refused_by_broker, refused_by_redis
 from tests.privacy import private_in, secrets_in
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_S_MAX = 20.0
 CALLBACK_TOKEN = "a-token-of-the-callbacks"
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQ]:
+    """The session's RabbitMQ of the end-to-end tests, with the management interface."""
+    with make_or_skip(lambda: make_rabbitmq(management=True)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """The session's Redis of the end-to-end tests, which keeps nothing on disk."""
+    with make_or_skip(make_redis) as server:
+        yield server
+
+
+@pytest.fixture
+def amqp_url(rabbitmq: RabbitMQ, numbers: Iterator[int]) -> Iterator[str]:
+    """The URL of a new vhost, which is deleted after the test."""
+    vhost = f"test-{next(numbers)}"
+    yield rabbitmq.add_vhost(vhost)
+    refused = refused_by_broker(rabbitmq, vhost)
+    rabbitmq.delete_vhost(vhost)
+    assert refused == []
+
+
+@pytest.fixture
+def redis_url(redis_server: Redis, numbers: Iterator[int]) -> Iterator[str]:
+    """The URL of an empty database that no other test uses now."""
+    database = next(numbers) % DATABASES
+    redis_server.flush(database)
+    yield redis_server.url_of(database)
+    assert refused_by_redis(redis_server) == []
+
+
+@pytest.fixture
+def own_rabbitmq() -> Iterator[RabbitMQ]:
+    """A running RabbitMQ for this test alone (some 4 s to start), without the management interface."""
+    with make_or_skip(make_rabbitmq) as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """A running Redis for this test alone, with append-only persistence."""
+    with make_or_skip(lambda: make_redis(append_only=True)) as server:
+        yield server
 
 
 class Worker:

@@ -13,8 +13,10 @@ import orjson
 import pytest
 
 from loadtest.proxy import Bandwidth, Latency, LimitData, Proxy, ResetPeer, Slicer, Stream, Timeout, Toxic
-from tests.end_to_end.conftest import System, Upstream
+from tests.end_to_end.conftest import TERM, System, Upstream
 from tests.jobs import job_body
+from worker.app import TELL_S_MAX
+from worker.closing import CLOSE_S_MAX
 
 Connect = Callable[[], Awaitable[Upstream]]
 UP, DOWN = Stream.UPSTREAM, Stream.DOWNSTREAM
@@ -98,3 +100,22 @@ async def test_what_a_bad_line_does(system: System, upstream: Connect, lines: di
     assert {job for job, end in ends.items() if end == "sent"} <= accepted.keys()
     held = [orjson.loads(letter.body)["id"] for letter in await outside.waiting("mms.in_doubt")]
     assert sorted(held) == sorted(in_doubt)
+
+
+async def test_a_worker_ends_in_time_whatever_does_not_answer(
+    system: System, lines: dict[str, Line], upstream: Connect
+) -> None:
+    drain_s_max = 6
+    limits = {"MMS_READ_TIMEOUT_S": "4", "MMS_CONNECT_TIMEOUT_S": "2", "MMS_DRAIN_S_MAX": str(drain_s_max)}
+    through = {line.setting: line.url for line in lines.values()}
+    worker = system.start_worker(**limits, **through)
+    outside = await upstream()
+    lines["api"].proxy.add(Timeout(), UP, DOWN)
+    await outside.publish(*(job_body(f"j{n}", text=f"t{n}") for n in range(5)))
+    async with asyncio.timeout(50):
+        while worker.metrics()['mms_jobs_in_flight{stage="calling"}'] < 2:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+    for name in ("broker", "redis"):
+        lines[name].proxy.add(Timeout(), UP, DOWN)
+    worker.signal(TERM)
+    assert await asyncio.to_thread(worker.wait, drain_s_max + TELL_S_MAX + CLOSE_S_MAX + 5) == 1

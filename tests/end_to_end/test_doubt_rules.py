@@ -120,7 +120,7 @@ async def test_status_and_metrics_say_how_many_are_in_doubt_and_since_when(syste
     worker = system.start_worker()
 
     async def is_counted() -> bool:
-        return worker.metrics()['mms_in_doubt_jobs{account="acme"}'] == 1
+        return worker.metrics().get('mms_in_doubt_jobs{account="acme"}') == 1
 
     await until(is_counted)
     since_s = worker.metrics()['mms_in_doubt_oldest_timestamp_seconds{account="acme"}']

@@ -16,6 +16,7 @@ import orjson
 import pytest
 from aio_pika.abc import AbstractChannel
 
+from tests.deployed import IS_DEPLOYED, as_user
 from tests.end_to_end.conftest import ROOT, System, Upstream
 from tests.end_to_end.vendor import until
 from worker.core.delivery import Publication
@@ -26,19 +27,19 @@ from worker.core.sendings import SentJob
 from worker.flow.pipeline import utc_now
 
 BROKER_IN_README = "amqp://guest:guest@127.0.0.1/"
-QUEUE = "shop.messages"
+QUEUE = "upstream.shop"
 JOB = SentJob("j-1", None)
 TO = "+61400000001"
 
 
 def example(word: str, amqp_url: str) -> str:
-    """The program in which ``word`` stands, for the broker at ``amqp_url``."""
+    """The program in which ``word`` stands, for the broker at ``amqp_url``, with the rights of an upstream system."""
     programs: list[str] = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
     (program,) = (one for one in programs if word in one)
     assert BROKER_IN_README in program
-    return program.replace(BROKER_IN_README, amqp_url)
+    return program.replace(BROKER_IN_README, as_user(amqp_url, "upstream") if IS_DEPLOYED else amqp_url)
 
 
 class Consumer:

@@ -13,9 +13,19 @@ from loadtest.simulator.records import CallbackSummary, Tally
 from tests.grafana.promql_labels import Series
 from worker.adapters.prometheus import Metrics
 from worker.adapters.prometheus_series import Does
+from worker.core.delivery import Lane
+from worker.core.status import AccountState, DrainResult
+from worker.flow.observations import BacklogSeen, DoubtsCounted, DrainsCounted, HeldJobsCounted
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy/prometheus/rules"
+#: What is exported as soon as somebody has looked.
+LOOKS = (
+    BacklogSeen("shop", dict.fromkeys(Lane, 0), 0.0, AccountState.OPEN, 15.0, 0),
+    HeldJobsCounted(0, 0),
+    DrainsCounted(dict.fromkeys(DrainResult, 0)),
+    DoubtsCounted("shop", 0, 0.0),
+)
 ALERT_LABELS = {"alertname", "alertstate", "severity", "service", "account", "instance", "slo", "job"}
 
 
@@ -33,10 +43,9 @@ def known_series() -> Series:
     known = Series()
     for does in Does:
         metrics = Metrics(accounts={"shop": 15.0}, version="0", calls_max=1, does=does)
-        if metrics.sends:  # what is exported as soon as it has been looked up
-            metrics.drains.set({"whole": 1, "timed_out": 0})
-            metrics.dead_letters.set({"": 0})
-            metrics.unroutable_jobs.set({"": 0})
+        if metrics.sends:
+            for seen in LOOKS:
+                metrics.observe(seen)
         known.add_registry(metrics.registry)
     known.add_registry(simulator_registry())
     known.add("up", {"job", "instance"})

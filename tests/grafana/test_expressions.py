@@ -9,8 +9,8 @@ import pytest
 
 from deploy.grafana.catalogue import DASHBOARDS
 from deploy.grafana.dashboard import Dashboard, marks
-from deploy.grafana.panels import Table
 from deploy.grafana.parts import Query
+from deploy.grafana.table import Table
 from tests.grafana.known import alerts, known_series, rules
 from tests.grafana.promql_labels import Series, WrongError
 

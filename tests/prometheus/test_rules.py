@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.local import ServersMissingError
-from deploy.local.located import prometheus_binary
-from tests.conftest import make_or_skip
+from tests.prometheus.conftest import FOLDER
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "deploy/prometheus"
-RUNBOOK = ROOT / "deploy/RUNBOOK.md"
 TESTS = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 MINUTE_S = 60
 #: As promtool reads them.
@@ -35,15 +29,8 @@ def alerts() -> list[dict[str, Any]]:
 
 
 NAMES = [alert["alert"] for alert in alerts()]
-
-
-@pytest.fixture(scope="session")
-def promtool() -> str:
-    make_or_skip(prometheus_binary)
-    found = shutil.which("promtool")
-    if found is None:
-        raise ServersMissingError("There is a prometheus here, but no promtool.")
-    return found
+#: Windows of service levels: the pairs that alerts look at, and the budget's own.
+WINDOWS = {"5m", "30m", "1h", "2h", "6h", "1d", "3d", "30d"}
 
 
 def told_by(promtool: str, *arguments: str) -> tuple[int, str]:
@@ -67,6 +54,23 @@ def test_rules_and_configuration_are_accepted(promtool: str) -> None:
 def test_alerts_fire_when_they_should(promtool: str, path: Path) -> None:
     code, told = told_by(promtool, "test", "rules", str(path))
     assert code == 0, told
+
+
+def test_service_levels_are_asked_alike_over_each_window() -> None:
+    """So that what is shown of one window is shown of all."""
+    groups = yaml.safe_load((FOLDER / "rules/recording.yaml").read_text())["groups"]
+    asked_of: dict[tuple[str, str], dict[str, str]] = {}
+    for rule in (rule for group in groups for rule in group["rules"]):
+        if found := re.fullmatch(r"(mms_slo:(?:errors|burn):ratio_rate)(\w+)", rule["record"]):
+            quarter = f", {seconds(found[2]) // 60})"  # of the looks of the window, every 15 s
+            expression = rule["expr"].replace(quarter, ", QUARTER)")
+            expression = re.sub(rf"(\[|ratio_rate){found[2]}\b", r"\1WINDOW", expression)
+            asked_of.setdefault((found[1], rule.get("labels", {}).get("slo", "")), {})[found[2]] = expression
+    assert [set(windows) for windows in asked_of.values()] == [WINDOWS, WINDOWS, WINDOWS, WINDOWS - {"30d"}]
+    for windows in asked_of.values():
+        assert len(set(windows.values())) == 1
+        assert all("WINDOW" in expression for expression in windows.values())
+    assert all("QUARTER" in each for each in asked_of["mms_slo:errors:ratio_rate", "goodput"].values())
 
 
 # --- What is tested of each ------------------------------------------------------------------------------
@@ -129,26 +133,6 @@ def test_each_alert_is_explained(alert: dict[str, Any]) -> None:
     for text in (annotations["summary"], annotations["description"]):
         assert text.rstrip().endswith(".")
         assert "  " not in text
-
-
-def sections() -> dict[str, str]:
-    """The runbook's sections by title."""
-    parts = re.split(r"^## (.+)$", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_runbook_says_what_to_do_about_each(name: str) -> None:
-    text = re.split(r"^# ", sections()[name], flags=re.MULTILINE)[0]
-    assert re.findall(r"^(\d)\. ", text, re.MULTILINE) == ["1", "2", "3"], "the first three commands"
-    assert re.search(r"\bRestart\b", text), "may I restart?"
-    assert re.search(r"\bResend\b", text), "may I resend?"
-    assert re.search(r"^- Panel: `\w[\w ]* / .+`", text, re.MULTILINE), "where it shows"
-    assert re.search(r"^- Test: ", text, re.MULTILINE), "how to see it fire"
-
-
-def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
-    assert [title for title in sections() if title != "What holds always"] == NAMES
 
 
 def test_annotations_are_filled_in(promtool: str, tmp_path: Path) -> None:

@@ -73,7 +73,11 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_targets_rules_and_what_is_left(exposed: Callable[[int], str], tmp_path: Path) -> None:
+def test_targets_rules_and_what_is_left(
+    exposed: Callable[[int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # leads out of this machine, and is not for what is on it
+    monkeypatch.setattr("urllib.request._opener", None)  # made once, of the environment
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)
     first, second = exposed(3), exposed(5)

@@ -272,7 +272,9 @@ class Worker:
             account=ACCOUNT,
             limits=SendLimits(recipients_max=world.recipients_max, calls_max=16, prefetch=40, hold_s_max=600),
             held=HeldBytes(1_000_000_000),
-            quarantine=Quarantine(suspects=world.suspects, is_ours=self.broker.is_ours, wait_s_max=600),
+            quarantine=Quarantine(
+                suspects=world.suspects, is_ours=self.broker.is_ours, wait_s_max=600, observe=world.seen.append
+            ),
             pipeline=self._pipeline,
             broker=self.broker,
             limiter=MortalLimiter(world.limiter, self.life),

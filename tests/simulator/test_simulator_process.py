@@ -61,6 +61,25 @@ def test_the_ledger_is_told_through_the_control_interface(simulator: SimulatorPr
     assert [call.result for call in simulator.control.calls()] == ["SUCCESS", "SUCCESS"]
 
 
+def test_whoever_trusts_it_trusts_it_after_its_next_start(tmp_path: Path) -> None:
+    """Workers read whom to trust when they start, and go on while it is started again, also with another address."""
+    trusted = None
+    for host in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        with SimulatorProcess(directory=tmp_path, host=host) as started:
+            trusted = trusted or ssl.create_default_context(cafile=str(started.ca_file))
+            with httpx.Client(verify=trusted, auth=(KEY, ""), trust_env=False) as client:
+                assert client.get(f"{started.api_url}/account").status_code == 200
+    assert (tmp_path / "ca.key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("lost", ["ca.key", "ca.pem"])
+def test_a_directory_of_which_a_part_is_lost_gets_a_new_authority(tmp_path: Path, lost: str) -> None:
+    for _ in range(2):
+        with SimulatorProcess(directory=tmp_path) as started:
+            assert send(started).status_code == 200
+        (tmp_path / lost).unlink()
+
+
 def test_all_pages_of_the_ledger_are_read(simulator: SimulatorProcess) -> None:
     numbers = [f"+614{place:08d}" for place in range(1_000)]
     for round_ in range(2):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.privacy import EXAMPLE, private_in, secrets_in
@@ -34,17 +36,20 @@ def test_the_example_in_our_sentences_is_nobodys() -> None:
     assert private_in(f"write it as {EXAMPLE}", ()) == set()
 
 
-def test_secrets_are_found_wherever_they_were_given() -> None:
+def test_secrets_are_found_wherever_they_were_given(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret of acme\n")
     environment = {
         "MMS_APP_KEY": "key-of-acme",
+        "MMS_APP_SECRET_FILE": str(tmp_path / "secret"),
         "MMS_CALLBACK_TOKEN": "a-token-of-it",
         "MMS_AMQP_URL": "amqps://worker:p%40ssword@broker/mms",
         "MMS_REDIS_URL": "redis://:another@redis/0",
         "MMS_ACCOUNT": "acme-account",
     }
     secrets = secrets_in(environment)
-    assert secrets == {"key-of-acme", "a-token-of-it", "p@ssword", "another"}
+    assert secrets == {"key-of-acme", "secret of acme", "a-token-of-it", "p@ssword", "another"}
     assert private_in("login p@ssword failed for acme-account", secrets) == {"p@ssword"}
+    assert private_in("the secret\n  of acme", secrets) == {"secret of acme"}
 
 
 def test_what_is_not_secret_is_not_looked_for() -> None:

@@ -51,6 +51,7 @@ from worker.flow.observations import (
     SlotTaken,
     Surprise,
     Suspected,
+    SuspectNoted,
 )
 
 
@@ -68,6 +69,12 @@ def login_renewed(setting: str) -> None:
     """Say whose user or password a reload has renewed. Nobody has to read it."""
     with contextlib.suppress(OSError, ValueError):
         structlog.get_logger().info("login_renewed", setting=setting, counts_from="the next connection")
+
+
+def closing_cut_short(what: str) -> None:
+    """Say what did not close in time when the process ended. Nobody has to read it."""
+    with contextlib.suppress(OSError, ValueError):
+        structlog.get_logger().warning("closing_cut_short", what=what)
 
 
 def configure(*, level: str, style: Literal["json", "console"]) -> None:
@@ -114,6 +121,7 @@ class LogObserver:
         self._malformed: dict[str | None, str] = {}
         self._not_polled: dict[str, str] = {}
         self._low_balances: set[str] = set()
+        self._suspects_not_noted: str | None = None
 
     def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912, PLR0915 - one case per kind of line
         """Take in what the flow tells."""
@@ -133,6 +141,8 @@ class LogObserver:
                 log.warning("in_doubt_resolved", account=account, job_id=job_id, resolution=resolved_as.value)
             case DoubtsWalked(looked_at, done, why) if done or why:
                 log.info("in_doubt_walked", looked_at=looked_at, done=dict(done), ended_early_because=why)
+            case SuspectNoted(account, why):
+                self._suspect_noted(account, why)
             case LimiterAnswered():
                 self._limiter_answered(seen)
             case AccountSuspended(account, because, description):
@@ -175,6 +185,14 @@ class LogObserver:
                 log.error("surprise", where=where, exc_info=error)
             case _:
                 pass
+
+    def _suspect_noted(self, account: str, why: str | None) -> None:
+        """It is tried again several times a second; what is said of one account holds for all."""
+        if why is not None and why != self._suspects_not_noted:
+            self._log.warning("suspect_not_noted", account=account, why=why, so="it is not read, and tried again")
+        elif why is None and self._suspects_not_noted is not None:
+            self._log.info("suspects_noted_again")
+        self._suspects_not_noted = why
 
     def _callback_answered(self, seen: CallbackAnswered) -> None:
         """What a flood of callbacks can bring about is told at debug level, or when it begins and ends."""

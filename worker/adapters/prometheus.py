@@ -55,15 +55,24 @@ from worker.flow.observations import (
     SlotTaken,
     Surprise,
     Suspected,
+    SuspectNoted,
 )
 
 
 class Metrics(Series):
     """The metrics of one process. ``observe`` is the observer to hand to the flow."""
 
-    def __init__(self, *, accounts: Mapping[str, float], version: str, calls_max: int, does: Does = Does.SEND) -> None:
+    def __init__(
+        self,
+        *,
+        accounts: Mapping[str, float],
+        version: str,
+        calls_max: int,
+        does: Does = Does.SEND,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``accounts``: the configured limit (calls per second) by name, of those that are there at the start."""
-        super().__init__(version=version, does=does)
+        super().__init__(version=version, does=does, monotonic=monotonic)
         for account, limit_per_s in accounts.items():
             self.serve(account, limit_per_s)
         self.calls_max.set(calls_max)
@@ -91,8 +100,8 @@ class Metrics(Series):
                 self.of(self.duplicate_sends, account).inc()
             case DoubtsCounted(account, jobs, oldest_s):
                 if self.is_served(account):  # it may have left since it was asked about
-                    self.of(self.in_doubt_jobs, account).set(jobs)
-                    self.of(self.in_doubt_oldest, account).set(oldest_s)
+                    self.in_doubt_jobs.set(jobs, account)
+                    self.in_doubt_oldest.set(oldest_s, account)
             case DoubtResolved(account, resolved_as):
                 self.of(self.in_doubt_resolved, account, resolved_as).inc()
             case JobTimed(account, lane, overdue_s):
@@ -100,10 +109,11 @@ class Metrics(Series):
             case BacklogSeen():
                 self._backlog_seen(seen)
             case HeldJobsCounted(dead, unroutable):
-                self.dead_letters.set({"": dead})
-                self.unroutable_jobs.set({"": unroutable})
+                self.dead_letters.set(dead)
+                self.unroutable_jobs.set(unroutable)
             case DrainsCounted(by_result):
-                self.drains.set({result.value: count for result, count in by_result.items()})
+                for result, count in by_result.items():
+                    self.drains.set(count, result)
             case JobRequeued(account, reason):
                 self.of(self.jobs_requeued, account, reason).inc()
             case CallFinished():
@@ -127,7 +137,7 @@ class Metrics(Series):
                 self.serve(account, limit_per_s)
             case AccountLeft(account):
                 self.forget(account)
-            case AccountNotStarted() | AccountNotConsumed() | AccountsChanged() | DoubtsWalked():
+            case AccountNotStarted() | AccountNotConsumed() | AccountsChanged() | DoubtsWalked() | SuspectNoted():
                 pass
             case ReloadApplied():
                 self.of(self.reloads, "applied").inc()
@@ -185,15 +195,15 @@ class Metrics(Series):
             self.of(self.ratelimit_pace, seen.account).set(state.pace_per_s)
             self.of(self.ratelimit_guard, seen.account).set(state.guard_s)
             self.of(self.ratelimit_rolling_max, seen.account).set(state.worst_second)
-            self.closed_until_s[seen.account] = time.monotonic() + state.closed_for_s
+            self.closed_until_s[seen.account] = self._monotonic() + state.closed_for_s
             self.of(self.ratelimit_lowered, seen.account).set(state.lowered_to_per_s is not None)
 
     def _backlog_seen(self, seen: BacklogSeen) -> None:
         if not self.is_served(seen.account):  # it may have left since it was looked at
             return
         for lane, jobs in seen.jobs.items():
-            self.of(self.backlog_jobs, seen.account, lane).set(jobs)
-        self.of(self.backlog_drain, seen.account).set(seen.drain_s)
+            self.backlog_jobs.set(jobs, seen.account, lane)
+        self.backlog_drain.set(seen.drain_s, seen.account)
         # Also what a worker would not hear of that has nothing to send.
         if seen.pace_per_s is not None:
             self.of(self.ratelimit_pace, seen.account).set(seen.pace_per_s)

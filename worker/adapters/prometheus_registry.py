@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -13,38 +13,54 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+#: What is looked for is looked for every 15 s.
+FOUND_KEEP_S = 60.0
+
 Family = type[CounterMetricFamily | GaugeMetricFamily]
 Labelled = TypeVar("Labelled", Counter, Gauge, Histogram)
 
 
 class Found(Collector):
-    """A metric of what is counted elsewhere, and found there now and then: before it is found it has no series.
+    """A metric of what is counted elsewhere, and looked for now and then: what is not known has no series.
 
-    A 0 meanwhile would look like news when the count is found to be another. ``label`` "" is for one series without.
+    Before it is found a 0 would look like news when the count is found to be another. And what was not found again for
+    ``FOUND_KEEP_S`` is told no more: who is cut off would have the last word where all tell alike and one is believed.
     """
 
-    def __init__(self, family: Family, name: str, meaning: str, label: str = "") -> None:
-        self._family, self._name, self._meaning = family, name, meaning
-        self._labels = [label] if label else []
-        self._values: Mapping[str, float] = {}
+    def __init__(
+        self, family: Family, name: str, meaning: str, labels: Iterable[str], monotonic: Callable[[], float]
+    ) -> None:
+        self._family, self._name, self._meaning, self._labels = family, name, meaning, list(labels)
+        self._monotonic = monotonic
+        #: By the labels' values: what was found, and until when (monotonic) it is told.
+        self._found: dict[tuple[str, ...], tuple[float, float]] = {}
 
-    def set(self, values: Mapping[str, float]) -> None:
-        """Export these, by the label's value, or for "" alone."""
-        self._values = values
+    def set(self, value: float, *labels: str) -> None:
+        """Tell this from now on."""
+        self._found[labels] = (value, self._monotonic() + FOUND_KEEP_S)
+
+    def forget(self, account: str) -> None:
+        """Tell nothing more of the account."""
+        if "account" in self._labels:
+            place = self._labels.index("account")
+            self._found = {labels: found for labels, found in self._found.items() if labels[place] != account}
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-        """What was found."""
+        """What is known."""
         family = self._family(self._name, self._meaning, labels=self._labels)
-        for value, number in self._values.items():
-            family.add_metric([value] if self._labels else [], number)
+        for labels, (value, until_s) in self._found.items():
+            if self._monotonic() < until_s:
+                family.add_metric(labels, value)
         yield family
 
 
 class Registry:
     """Makes metrics, all with the prefix, and finds their children."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._of_accounts: list[Counter | Gauge | Histogram] = []
+        self._looked_for: list[Found] = []
         self._children: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no type for it
         self.registry = CollectorRegistry()
@@ -66,6 +82,8 @@ class Registry:
                 del self._children[metric, labels]
         for metric in self._of_accounts:
             metric.remove_by_labels({"account": account})
+        for found in self._looked_for:
+            found.forget(account)
 
     def _counter(self, name: str, meaning: str, labels: Iterable[str] = ()) -> Counter:
         return self._noted(Counter(f"mms_{name}", meaning, labels, registry=self.registry), labels)
@@ -77,8 +95,9 @@ class Registry:
         made = Histogram(f"mms_{name}", meaning, labels, buckets=tuple(buckets), registry=self.registry)
         return self._noted(made, labels)
 
-    def _found(self, family: Family, name: str, meaning: str, label: str = "") -> Found:
-        found = Found(family, f"mms_{name}", meaning, label)
+    def _found(self, family: Family, name: str, meaning: str, labels: Iterable[str] = ()) -> Found:
+        found = Found(family, f"mms_{name}", meaning, labels, self._monotonic)
+        self._looked_for.append(found)
         self.registry.register(found)
         return found
 

@@ -7,8 +7,7 @@ error's text. Both processes declare all of them, and each has the series of wha
 from __future__ import annotations
 
 import enum
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from prometheus_client import Counter, Gauge, Histogram, Info
@@ -46,8 +45,8 @@ class Does(enum.Enum):
 class Series(ReceivingSeries):
     """The registry of one process, and what is in it."""
 
-    def __init__(self, *, version: str, does: Does) -> None:
-        super().__init__()
+    def __init__(self, *, version: str, does: Does, monotonic: Callable[[], float]) -> None:
+        super().__init__(monotonic)
         self._does = does
         self._accounts: set[str] = set()
         #: Until when (monotonic) an account gets no slots.
@@ -91,7 +90,7 @@ class Series(ReceivingSeries):
         return account in self._accounts
 
     def _is_closed(self, account: str) -> bool:
-        return time.monotonic() < self.closed_until_s.get(account, 0.0)
+        return self._monotonic() < self.closed_until_s.get(account, 0.0)
 
     # --- Declarations ------------------------------------------------------------------------------------
 
@@ -125,12 +124,14 @@ class Series(ReceivingSeries):
         )
 
     def _declare_backlog(self) -> None:
-        self.backlog_jobs = self._gauge(
+        self.backlog_jobs = self._found(
+            GaugeMetricFamily,
             "backlog_jobs",
             "Jobs that wait in the account's queue and in all workers' hands. All workers tell the same: take the max.",
             ("account", "lane"),
         )
-        self.backlog_drain = self._gauge(
+        self.backlog_drain = self._found(
+            GaugeMetricFamily,
             "backlog_drain_seconds",
             "How long the backlog takes at the pace in force; +Inf while nothing can be sent. Take the max.",
             ("account",),
@@ -219,8 +220,11 @@ class Series(ReceivingSeries):
             " of the reports. The latter is a false alarm where others send for the same account.",
             ("account",),
         )
-        self.in_doubt_jobs = self._gauge("in_doubt_jobs", "Jobs in doubt: sent or not, nobody knows.", ("account",))
-        self.in_doubt_oldest = self._gauge(
+        self.in_doubt_jobs = self._found(
+            GaugeMetricFamily, "in_doubt_jobs", "Jobs in doubt: sent or not, nobody knows. Take the max.", ("account",)
+        )
+        self.in_doubt_oldest = self._found(
+            GaugeMetricFamily,
             "in_doubt_oldest_timestamp_seconds",
             "Since when the job is in doubt that is so for longest; 0: none.",
             ("account",),
@@ -254,7 +258,7 @@ class Series(ReceivingSeries):
             CounterMetricFamily,
             "drains",
             "Workers that have ended, of all there ever were, by how their drain came out. Take the max.",
-            "result",
+            ("result",),
         )
         self.oldest_unacked = self._gauge(
             "oldest_unacked_seconds", "For how long the oldest job has been in this worker without an acknowledgement."
@@ -300,8 +304,6 @@ class Series(ReceivingSeries):
         for alone in (
             self.jobs_suspected,
             self.job_queue_wait,
-            self.in_doubt_jobs,
-            self.in_doubt_oldest,
             self.last_sent,
         ):
             alone.labels(account)

@@ -16,6 +16,7 @@ from aiormq.channel import Channel
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
+    ChannelNotFoundEntity,
     ChannelPreconditionFailed,
     ConnectionNotAllowed,
     InvalidFrameError,
@@ -135,9 +136,12 @@ async def open_raw_channel(connection: AbstractConnection, *, is_confirmed: bool
 
 async def declare(channel: AbstractChannel, topology: Topology, timeout_s: float) -> None:
     """Declare what is missing. Raises ``CannotStart`` when something exists in another shape."""
+    standing = await _standing(channel, topology, timeout_s) if topology.of_others else frozenset()
     name = ""
     try:
         for exchange in topology.exchanges:
+            if exchange.name in standing:
+                continue
             name = f"exchange {exchange.name}"
             await channel.exchange_declare(
                 exchange.name,
@@ -148,14 +152,37 @@ async def declare(channel: AbstractChannel, topology: Topology, timeout_s: float
             )
         for queue in topology.queues:
             name = f"queue {queue.name}"
-            await channel.queue_declare(queue.name, durable=True, arguments=queue.arguments, timeout=timeout_s)
+            if queue.name not in standing:
+                await channel.queue_declare(queue.name, durable=True, arguments=queue.arguments, timeout=timeout_s)
             for source, key in queue.bindings:
-                await channel.queue_bind(queue.name, source, routing_key=key, timeout=timeout_s)
+                if not {queue.name, source} <= standing:
+                    await channel.queue_bind(queue.name, source, routing_key=key, timeout=timeout_s)
     except ChannelPreconditionFailed as error:
         raise CannotStart(
             f"The {name} exists in the broker with other properties ({why(error)}): "
             "delete it once it is empty, or use another virtual host, and start again."
         ) from error
+
+
+async def _standing(channel: AbstractChannel, topology: Topology, timeout_s: float) -> frozenset[str]:
+    """What of ``topology.of_others`` is there. To look takes no right."""
+    standing = set()
+    looks = [
+        *((each.name, "exchange") for each in topology.exchanges if each.name in topology.of_others),
+        *((each.name, "queue") for each in topology.queues if each.name in topology.of_others),
+    ]
+    for name, kind in looks:
+        # A channel for each: the broker closes it when there is no such thing.
+        looking = await channel.connection.channel(publisher_confirms=False, timeout=timeout_s)
+        try:
+            await (looking.exchange_declare if kind == "exchange" else looking.queue_declare)(
+                name, passive=True, timeout=timeout_s
+            )
+        except ChannelNotFoundEntity:
+            continue
+        standing.add(name)
+        await looking.close()
+    return frozenset(standing)
 
 
 def why(error: BaseException) -> str:

@@ -7,9 +7,11 @@ yesterday's are told from today's.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from worker.adapters.redis_connection import REDIS_FAILURES
 from worker.adapters.redis_limiter import look_at
@@ -19,6 +21,8 @@ from worker.flow.ports import StoreLook
 
 #: Gone a day after the last look, when nothing of it is of use any more.
 KEEP_S = BIN_S * BINS_MAX
+
+Told = TypeVar("Told")
 
 
 class RedisBacklogStore:
@@ -31,7 +35,7 @@ class RedisBacklogStore:
         """What there is now."""
         try:
             return StoreLook(
-                buckets=await look_at(self._redis, accounts),
+                buckets=await _of_each(lambda some: look_at(self._redis, some), accounts),
                 held=await held_by_workers(self._redis),
                 drains=await drains_so_far(self._redis),
             )
@@ -39,14 +43,18 @@ class RedisBacklogStore:
             return None  # the limiter tells of it, loudly
 
     async def recall(self, accounts: Sequence[str]) -> Mapping[str, Sequence[PlannedWait]]:
-        """The planned waits of the last day."""
+        """The planned waits of the last day; where they cannot be read, none."""
         try:
-            async with self._redis.pipeline(transaction=False) as asking:
-                for account in accounts:
-                    asking.hgetall(_key(account))
-                found = await asking.execute()
+            found = await _of_each(self._recall, accounts)
         except REDIS_FAILURES:
             return {}
+        return {account: found.get(account, []) for account in accounts}
+
+    async def _recall(self, accounts: Sequence[str]) -> dict[str, list[PlannedWait]]:
+        async with self._redis.pipeline(transaction=False) as asking:
+            for account in accounts:
+                asking.hgetall(_key(account))
+            found = await asking.execute()
         return {account: _waits_in(fields) for account, fields in zip(accounts, found, strict=True)}
 
     async def keep(self, waits: Mapping[str, PlannedWait]) -> None:
@@ -60,6 +68,19 @@ class RedisBacklogStore:
                     asking.hset(_key(account), str(wait.bin % BINS_MAX), text)
                     asking.expire(_key(account), KEEP_S)
                 await asking.execute()
+
+
+async def _of_each(
+    ask: Callable[[Sequence[str]], Awaitable[dict[str, Told]]], accounts: Sequence[str]
+) -> dict[str, Told]:
+    """What ``ask`` tells of the accounts: one whose key is of the wrong type hides no other."""
+    with contextlib.suppress(ResponseError):
+        return await ask(accounts)
+    told: dict[str, Told] = {}
+    for account in accounts:
+        with contextlib.suppress(ResponseError):
+            told |= await ask([account])
+    return told
 
 
 def _waits_in(fields: Mapping[bytes, bytes]) -> list[PlannedWait]:

@@ -74,10 +74,19 @@ async def held_by_workers(redis: Redis) -> dict[str, Held]:
         await redis.srem(WORKERS_KEY, *gone)
     held: dict[str, Held] = {}
     for text in told:
-        for account, (urgent, bulk) in (orjson.loads(text) if text else {}).items():
+        for account, (urgent, bulk) in _told_in(text).items():
             before = held.get(account, Held(0, 0, 0))
             held[account] = Held(before.urgent + urgent, before.bulk + bulk, before.workers + 1)
     return held
+
+
+def _told_in(text: bytes | str | None) -> dict[str, tuple[int, int]]:
+    """Jobs in hand by account, as one worker told: nothing, when it is gone or of a release that tells it otherwise."""
+    try:
+        told = orjson.loads(text) if text else {}
+        return {account: (int(urgent), int(bulk)) for account, (urgent, bulk) in told.items()}
+    except (ValueError, TypeError, AttributeError):
+        return {}
 
 
 async def drains_so_far(redis: Redis) -> dict[DrainResult, int]:

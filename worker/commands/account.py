@@ -7,7 +7,6 @@ import enum
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -20,6 +19,7 @@ from rich.text import Text
 from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.redis_connection import REDIS_FAILURES
 from worker.adapters.redis_limiter import RedisLimiter, look_at
+from worker.closing import ClosingStack
 from worker.commands.terminal import refuse
 from worker.core.envelope import Envelope
 from worker.core.held_jobs import printable
@@ -82,9 +82,9 @@ async def show_account(settings: Settings, name: str | None, *, is_json: bool) -
     if not accounts:
         known = ", ".join(account.name for account in settings.accounts)
         refuse(f"{name} is no account here: known are {known}.")
-    async with AsyncExitStack() as stack:
+    async with ClosingStack() as stack:
         api = build_api(settings)
-        stack.push_async_callback(api.aclose)
+        stack.closes(api.aclose)
         redis = await _redis(settings, stack)
         suspended = await _suspended(redis, accounts)
         answers = await asyncio.gather(*(_answer(account, api, redis) for account in accounts))
@@ -99,7 +99,7 @@ async def show_account(settings: Settings, name: str | None, *, is_json: bool) -
     return 0 if all(one.state in _ARE_WELL for one in seen) else EXIT_NOT_ALL_WELL
 
 
-async def _redis(settings: Settings, stack: AsyncExitStack) -> Redis | None:
+async def _redis(settings: Settings, stack: ClosingStack) -> Redis | None:
     """Redis, if it answers."""
     try:
         return await open_redis(settings, stack)

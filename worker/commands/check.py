@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 
 from aiormq.exceptions import ChannelNotFoundEntity
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.table import Table
 from worker.adapters.mms_http import MmsHttpApi
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, connect, why
 from worker.adapters.redis_connection import forgets_because
+from worker.closing import ClosingStack
 from worker.commands.terminal import EXIT_CANNOT_START
 from worker.core.outcome import Accepted, NotSent, Suspended, SuspendedBecause, Throttled, classify_account
 from worker.core.topology import JOBS_EXCHANGE
@@ -24,9 +24,9 @@ from worker.settings import AccountSettings, Settings
 
 async def check_everything(settings: Settings) -> int:
     """Look at each part, show a table, and return the exit code."""
-    async with AsyncExitStack() as stack:
+    async with ClosingStack() as stack:
         api = build_api(settings)
-        stack.push_async_callback(api.aclose)
+        stack.closes(api.aclose)
         checks: list[tuple[str, Callable[[], Awaitable[str]]]] = [
             ("settings", lambda: _settings(settings)),
             ("broker", lambda: _broker(settings)),
@@ -70,7 +70,7 @@ async def _broker(settings: Settings) -> str:
 
 
 async def _redis(settings: Settings) -> str:
-    async with AsyncExitStack() as stack:
+    async with ClosingStack() as stack:
         redis = await open_redis(settings, stack)
         if problems := await forgets_because(redis):
             raise CannotStart(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
 
+from worker.closing import ClosingStack
 from worker.commands.held_jobs import (
     PER_S,
     Choice,
@@ -175,7 +175,7 @@ def _act(choice: Choice, decide: Callable[[HeldJob], Decision], *, what: str, pe
     if not is_sure:
         return preview_act(settings, choice, lambda held: kept_of(decide(held)), what=what)
 
-    async def opened(_: AsyncExitStack) -> Deciding:
+    async def opened(_: ClosingStack) -> Deciding:
         async def decided(held: HeldJob) -> Decision:
             return decide(held)
 

@@ -10,7 +10,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from worker.adapters.rabbitmq_connection import BrokerAddress
 from worker.adapters.rabbitmq_walk import Walk, open_walk
+from worker.closing import ClosingStack
 from worker.commands.held_table import Row, as_json, drawn, row_of
 from worker.commands.publish import EXIT_INTERRUPTED
 from worker.commands.terminal import error_console, refuse, run_async
@@ -56,7 +57,7 @@ class Deciding:
 
 
 #: Opens what deciding takes; the stack closes it.
-Open = Callable[[AsyncExitStack], Awaitable[Deciding]]
+Open = Callable[[ClosingStack], Awaitable[Deciding]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ async def _look(
 
 async def _act(settings: BrokerSettings, choice: Choice, tally: Tally, opened: Open, per_s: float) -> int:
     loop = asyncio.get_running_loop()
-    async with AsyncExitStack() as stack:
+    async with ClosingStack() as stack:
         deciding = await opened(stack)
         walk = await stack.enter_async_context(open_walk(_address(settings), choice.holding.value))
         passed = stack.enter_context(_progress("Working", walk, tally))

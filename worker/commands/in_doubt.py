@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from worker.closing import ClosingStack
 from worker.commands.held_jobs import (
     PER_S,
     Choice,
@@ -198,12 +198,12 @@ def _act(choice: Choice, end: str, evidence: str | None, *, what: str, per_s: fl
             settings, choice, lambda held: kept_of(asked_for(held, end, grounds, region=settings.region)), what=what
         )
 
-    async def opened(stack: AsyncExitStack) -> Deciding:
+    async def opened(stack: ClosingStack) -> Deciding:
         redis = await open_redis(settings, stack)
         groups = build_groups(redis, observe=_unobserved, on_failure=_unexpected)
-        stack.push_async_callback(groups.close)
+        stack.closes(groups.close)
         journal = build_journal(settings, groups, on_failure=_unexpected)
-        stack.push_async_callback(journal.close)
+        stack.closes(journal.close)
 
         async def decide(held: HeldJob) -> Decision:
             asked = asked_for(held, end, grounds, region=settings.region)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -22,6 +21,7 @@ from worker.adapters.redis_connection import REDIS_FAILURES, words_for
 from worker.adapters.redis_journal import doubts_in
 from worker.adapters.redis_limiter import look_at
 from worker.adapters.redis_presence import held_by_workers
+from worker.closing import ClosingStack
 from worker.core.delivery import Lane
 from worker.core.journal import Doubts
 from worker.core.status import AccountState, AccountStatus, Depth, Held, Look, account_status
@@ -56,11 +56,11 @@ class Status:
 
 async def show_status(settings: Settings, *, is_watching: bool, is_json: bool) -> int:
     """Show it until interrupted when watching, once otherwise; exit code 1 when something could not be known."""
-    async with AsyncExitStack() as stack:
+    async with ClosingStack() as stack:
         depths = QueueDepths(broker_address(settings))
-        stack.push_async_callback(depths.close)
+        stack.closes(depths.close)
         redis = build_redis(settings)
-        stack.push_async_callback(redis.aclose)
+        stack.closes(redis.aclose)
         seen = statuses(settings, redis, depths)
         console = Console()
         if is_json:

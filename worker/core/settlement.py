@@ -169,6 +169,8 @@ def reject(delivery: Delivery, rejected: Rejected, *, now: Moment) -> Finished:
         job_id=rejected.job_id,
         reference=rejected.reference,
         body_for_id=delivery.body,
+        # The reasons quote the job.
+        why="it breaks a rule for jobs; which, its dead letter says",
     )
 
 
@@ -185,7 +187,7 @@ def bury(
         job_id=job.id,
         reference=job.reference,
         body_for_id=None,
-        # A rejected job's reasons quote it, and stay out of the log; these never do.
+        # These never quote the job.
         why="; ".join(reasons),
     )
 

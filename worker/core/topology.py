@@ -73,10 +73,14 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """What a worker for some accounts needs in the broker, in the order of declaration."""
+    """What a worker for some accounts needs in the broker, in the order of declaration.
+
+    ``of_others``: names of what is declared only where it is missing, and is bound to nothing of that kind then.
+    """
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
+    of_others: frozenset[str] = frozenset()
 
     @property
     def shared(self) -> Topology:
@@ -156,7 +160,7 @@ def topology(accounts: Iterable[str]) -> Topology:
             Exchange(REPORTS_EXCHANGE, "direct"),
         ),
         queues=(
-            Queue(UNROUTABLE_QUEUE, _quorum(), ((UNROUTABLE_EXCHANGE, ""),)),
+            Queue(UNROUTABLE_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT), ((UNROUTABLE_EXCHANGE, ""),)),
             Queue(DEAD_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT), ((REPORTS_EXCHANGE, DEAD_QUEUE),)),
             Queue(IN_DOUBT_QUEUE, _quorum(delivery_limit=LOOKED_THROUGH_LIMIT)),
             _event_log(),
@@ -179,8 +183,13 @@ def for_sending(accounts: Iterable[str]) -> Topology:
 
 
 def for_receiving() -> Topology:
-    """What a receiver declares."""
-    return topology(()).part({EVENTS_EXCHANGE, REPORTS_EXCHANGE}, {EVENTS_QUEUE, DEAD_QUEUE, *_reports_queues()})
+    """What a receiver declares.
+
+    It faces the internet. Whoever may declare a thing may delete it, and whoever may bind to the events may read them;
+    so what is not of reports alone is the workers' to declare, where there are workers.
+    """
+    needed = topology(()).part({EVENTS_EXCHANGE, REPORTS_EXCHANGE}, {EVENTS_QUEUE, DEAD_QUEUE, *_reports_queues()})
+    return replace(needed, of_others=frozenset({EVENTS_EXCHANGE, EVENTS_QUEUE, DEAD_QUEUE}))
 
 
 def _reports_queues() -> set[str]:

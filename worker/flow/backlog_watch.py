@@ -24,6 +24,7 @@ from worker.flow.observations import (
     JobTimed,
     Observation,
     Observer,
+    Surprise,
 )
 from worker.flow.ports import BacklogStore, QueueDepths, StoreLook
 
@@ -73,7 +74,10 @@ class BacklogWatch:
         while True:
             accounts = list(self._accounts())
             if accounts:
-                await self.look(accounts)
+                try:
+                    await self.look(accounts)
+                except Exception as error:  # noqa: BLE001 - a bug in what only watches must not end what sends
+                    self._observe(Surprise("backlog", error))
             await asyncio.sleep(LOOK_S if accounts else SOON_S)
 
     async def look(self, accounts: Iterable[Account]) -> None:

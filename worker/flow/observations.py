@@ -64,6 +64,14 @@ class Suspected:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectNoted:
+    """A note of a look at a suspect was to be left; ``why`` not None: it could not be, and is tried again."""
+
+    account: str
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobFinished:
     """``end_to_end_s``: from the producer's publish (or ``created_at``) to the end, where known."""
 
@@ -427,6 +435,7 @@ class Surprise:
 Observation = (
     JobReceived
     | Suspected
+    | SuspectNoted
     | JobFinished
     | JobTimed
     | JobRequeued

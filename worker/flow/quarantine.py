@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from worker.core.delivery import Delivery
+from worker.flow.observations import Observer, SuspectNoted
 from worker.flow.ports import Suspects, SuspectsAway
 
 #: While no note can be left, it is tried again after this.
@@ -22,10 +23,13 @@ class Quarantine:
     ``wait_s_max``: how long a message may wait for its turn before it is put back.
     """
 
-    def __init__(self, *, suspects: Suspects, is_ours: Callable[[Delivery], bool], wait_s_max: float) -> None:
+    def __init__(
+        self, *, suspects: Suspects, is_ours: Callable[[Delivery], bool], wait_s_max: float, observe: Observer
+    ) -> None:
         self._suspects = suspects
         self._is_ours = is_ours
         self._wait_s_max = wait_s_max
+        self._observe = observe
         self._turns = asyncio.Lock()
         self._suspects_here = 0
         self._first_came_at_s = 0.0
@@ -84,6 +88,8 @@ class Quarantine:
         while self._is_ours(delivery):
             deaths = await self._suspects.begin(delivery)
             if not isinstance(deaths, SuspectsAway):
+                self._observe(SuspectNoted(delivery.account, None))
                 return deaths
+            self._observe(SuspectNoted(delivery.account, deaths.why))
             await asyncio.sleep(AGAIN_S)
         return None

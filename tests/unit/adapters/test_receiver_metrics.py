@@ -108,7 +108,7 @@ def test_what_only_a_sending_worker_knows_is_none_of_a_receivers_series() -> Non
     assert [name for name in ours if name.startswith("mms_consumer_active")] == [
         'mms_consumer_active{queue="mms.reports"}'
     ]
-    for sending in ("mms_jobs_", "mms_in_doubt_jobs", "mms_account_suspended", "mms_recipients", "mms_last_sent"):
+    for sending in ("mms_jobs_", "mms_account_suspended", "mms_recipients", "mms_last_sent"):
         assert [name for name in workers if name.startswith(sending)]
         assert not [name for name in ours if name.startswith(sending)]
     for receiving in ("mms_reports_", "mms_replies_", "mms_reply_polls", "mms_account_balance_low"):

@@ -64,6 +64,7 @@ from worker.flow.observations import (
     Role,
     SlotTaken,
     Surprise,
+    SuspectNoted,
 )
 from worker.flow.ports import CannotStart, LimiterState
 
@@ -78,6 +79,8 @@ FOUND_LATER = {
     "mms_dead_letters",
     "mms_unroutable_jobs",
     "mms_drains_total",
+    "mms_in_doubt_jobs",
+    "mms_in_doubt_oldest_timestamp_seconds",
 }
 EFFECTS: list[tuple[Observation, str, float]] = [
     (BACKLOG, 'mms_backlog_jobs{account="acme",lane="bulk"}', 300),
@@ -227,6 +230,37 @@ def test_nothing_is_told_of_what_was_not_found_yet() -> None:
     assert not [name for name in samples(metrics()) if name.startswith(tuple(FOUND_LATER))]
 
 
+def test_what_could_not_be_looked_at_for_a_minute_is_told_no_more() -> None:
+    """Workers tell alike, and the largest is believed: one that is cut off would have the last word for ever."""
+    now_s = 1_000.0
+    observed = Metrics(accounts={"acme": 15.0}, version="1.2.3", calls_max=64, monotonic=lambda: now_s)
+    looks = (
+        BACKLOG,
+        HeldJobsCounted(7, 3),
+        DrainsCounted({DrainResult.WHOLE: 5, DrainResult.TIMED_OUT: 1}),
+        DoubtsCounted("acme", 3, 1.5e9),
+    )
+    for seen in looks:
+        observed.observe(seen)
+    found = {name for name in samples(observed) if name.startswith(tuple(FOUND_LATER))}
+    assert {name.split("{")[0] for name in found} == FOUND_LATER
+    now_s += 59
+    observed.observe(looks[1])
+    assert found <= samples(observed).keys()
+    now_s += 2
+    assert {name for name in samples(observed) if name in found} == {"mms_dead_letters", "mms_unroutable_jobs"}
+    observed.observe(BACKLOG)
+    assert 'mms_backlog_jobs{account="acme",lane="bulk"}' in samples(observed)
+
+
+def test_an_account_that_left_takes_nothing_of_others_with_it_whatever_it_is_called() -> None:
+    observed = metrics()
+    observed.serve("bulk", 5.0)
+    observed.observe(BACKLOG)
+    observed.observe(AccountLeft("bulk"))
+    assert samples(observed)['mms_backlog_jobs{account="acme",lane="bulk"}'] == 300
+
+
 def test_a_backlog_that_cannot_leave_is_infinite() -> None:
     observed = metrics()
     observed.observe(replace(BACKLOG, drain_s=math.inf))
@@ -331,6 +365,18 @@ def test_a_limiter_that_stays_away_is_told_once(log: io.StringIO) -> None:
         observer.observe(LimiterAnswered("acme", 0.1, why, None if why else OPEN))
     events = [orjson.loads(line)["event"] for line in log.getvalue().splitlines()]
     assert events == ["sending_stopped", "sending_resumed"]
+
+
+def test_suspects_that_cannot_be_noted_are_told_once_and_so_is_their_end(log: io.StringIO) -> None:
+    observer = LogObserver()
+    for why in (None, "no permission", "no permission", "gone", None, None):
+        observer.observe(SuspectNoted("acme", why))
+    lines = [orjson.loads(line) for line in log.getvalue().splitlines()]
+    assert [(line["event"], line.get("why")) for line in lines] == [
+        ("suspect_not_noted", "no permission"),
+        ("suspect_not_noted", "gone"),
+        ("suspects_noted_again", None),
+    ]
 
 
 def test_a_limit_that_is_found_to_be_lower_is_told_once_and_so_is_its_end(log: io.StringIO) -> None:

@@ -202,6 +202,8 @@ def test_what_another_delivery_has_claimed_is_not_looked_at_behind_a_backlog(lan
 
 def test_a_malformed_job_is_dead_with_every_reason_also_without_an_id() -> None:
     settlement = reject(a_delivery(b"{"), Rejected(("one", "two"), None, None), now=NOW)
+    assert settlement.why is not None
+    assert "one" not in settlement.why, "reasons quote the job, and this goes to the log"
     letter, told = settlement.publications
     assert letter.body == b"{"
     assert letter.headers["x-mms-reasons"] == ["one", "two"]

@@ -96,6 +96,8 @@ def test_a_receiver_declares_nothing_of_jobs_and_nothing_otherwise() -> None:
     assert all(QUEUES[queue.name] == queue for queue in receiving.queues)
     for queue in receiving.queues:
         assert queue.arguments.get("x-dead-letter-exchange", "mms.reports") == "mms.reports"
+    declared = {each.name for each in receiving.exchanges} | {queue.name for queue in receiving.queues}
+    assert declared - receiving.of_others == reports
 
 
 def test_a_job_of_an_unknown_account_has_somewhere_to_go() -> None:
@@ -139,7 +141,7 @@ def test_other_queues_are_nobodys(queue: str) -> None:
     assert account_and_lane(queue) is None
 
 
-@pytest.mark.parametrize("name", ["mms.dead", "mms.in_doubt"])
+@pytest.mark.parametrize("name", ["mms.dead", "mms.in_doubt", "mms.unroutable"])
 def test_looking_at_what_is_held_never_drops_it(name: str) -> None:
     assert QUEUES[name].arguments["x-delivery-limit"] >= 10**6
 

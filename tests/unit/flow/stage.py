@@ -113,7 +113,12 @@ class Stage:
         )
         self.held = HeldBytes(self.held_bytes_max)
         self.suspects = self.beside.suspects if self.beside else MemorySuspects()
-        self.quarantine = Quarantine(suspects=self.suspects, is_ours=self.broker.is_ours, wait_s_max=self.hold_s_max)
+        self.quarantine = Quarantine(
+            suspects=self.suspects,
+            is_ours=self.broker.is_ours,
+            wait_s_max=self.hold_s_max,
+            observe=self.seen.append,
+        )
         self.sender = self.sender_of("acme", self.prefetch)
         if self.is_started:
             await self.sender.start()

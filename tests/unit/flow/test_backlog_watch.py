@@ -26,6 +26,7 @@ from worker.flow.observations import (
     JobFinished,
     JobTimed,
     Observation,
+    Surprise,
 )
 from worker.flow.ports import StoreLook
 
@@ -172,4 +173,17 @@ async def test_it_looks_as_soon_as_there_is_an_account_and_every_15_s_from_then(
     assert len(backlogs(stand.seen)) == 1
     await asyncio.sleep(30)
     assert len(backlogs(stand.seen)) == 3
+    looking.cancel()
+
+
+@virtually
+async def test_a_bug_in_a_look_is_told_and_the_next_look_comes() -> None:
+    stand = Looking()
+    stand.now = None  # type: ignore[assignment]  # no clock that anybody could ask
+    looking = asyncio.create_task(stand.watch.keep_looking())
+    await asyncio.sleep(1)
+    assert [seen.where for seen in stand.seen if isinstance(seen, Surprise)] == ["backlog"]
+    stand.now = NOON
+    await asyncio.sleep(15)
+    assert len(backlogs(stand.seen)) == 1
     looking.cancel()

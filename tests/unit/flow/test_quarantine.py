@@ -16,7 +16,7 @@ from worker.core.delivery import COMEBACKS_HEADER
 from worker.core.job import Job, Rejected, decode
 from worker.core.quarantine import CRASHES_MAX, SUSPECT_FROM, is_suspect
 from worker.flow.account import EXAMINED_FETCH_S_MAX
-from worker.flow.observations import JobRequeued, Suspected
+from worker.flow.observations import JobRequeued, Suspected, SuspectNoted
 from worker.flow.quarantine import CALM_AFTER_S_MAX, Quarantine
 
 QUEUE = "mms.jobs.acme"
@@ -131,9 +131,11 @@ def test_without_a_note_nothing_is_looked_at_until_one_can_be_left() -> None:
             await stage.until(lambda: len(stage.events()) == 1)
             await asyncio.sleep(60)
             assert stage.ends() == [("fresh", "mms.job.sent")]
+            assert set(stage.observed(SuspectNoted)) == {SuspectNoted("acme", "gone")}
             stage.suspects.away = None
             await stage.until(lambda: len(stage.events()) == 2)
             assert stage.ends()[1] == ("suspect", "mms.job.sent")
+            assert stage.observed(SuspectNoted)[-1] == SuspectNoted("acme", None)
 
     run_virtual(story())
 
@@ -209,7 +211,7 @@ def test_a_suspect_that_went_back_while_it_waited_is_not_looked_at_here() -> Non
 def test_a_look_that_fails_is_counted_and_one_that_is_stopped_is_not() -> None:
     async def story() -> None:
         suspects = MemorySuspects()
-        quarantine = Quarantine(suspects=suspects, is_ours=lambda _: True, wait_s_max=10)
+        quarantine = Quarantine(suspects=suspects, is_ours=lambda _: True, wait_s_max=10, observe=lambda _: None)
         delivery = a_delivery()
 
         async def look(error: BaseException) -> int | None:
