@@ -287,7 +287,7 @@ RECEIVER = Row(
             is_stacked=True,
             unit="reqps",
             steps=NEUTRAL,
-            alerts=("CallbacksNotTaken",),
+            alerts=("CallbacksNotTaken", "ReceiversAbsent"),
         ),
         TimeSeries(
             title="Time until a callback is answered",

@@ -123,7 +123,7 @@ WELL = Row(
             queries=(Query(f"sum by (job) ({up()})", "{{job}}"),),
             unit="none",
             steps=falling(1),
-            alerts=("WorkersAbsent", "NoConsumers"),
+            alerts=("WorkersAbsent", "ReceiversAbsent", "NoConsumers"),
             height=3,
             has_names=True,
         ),

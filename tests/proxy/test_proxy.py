@@ -107,7 +107,7 @@ async def until(is_so: Callable[[], bool], limit_s: float = 3) -> None:
 async def test_without_a_toxic_everything_passes_also_the_end(client: Client, proxy: Proxy, echo: Echo) -> None:
     data = bytes(range(256)) * 4_000
     assert await client.ask(data) == data
-    assert proxy.passed_bytes == {UP: len(data), DOWN: len(data)}
+    await until(lambda: proxy.passed_bytes == {UP: len(data), DOWN: len(data)})
     assert proxy.connections == 1
     client.writer.write_eof()
     assert await client.reader.read() == b""
