@@ -167,7 +167,7 @@ async def test_no_more_is_handed_over_than_the_prefetch(stand: Stand) -> None:
         await stand.outside.publish_job("acme", b"%d" % n)
     held = [await taken.next() for _ in range(10)]
     assert await taken.nothing()
-    await stand.broker.ack(held[3])
+    stand.broker.ack(held[3])
     assert (await taken.next()).body == b"10"
 
 
@@ -177,13 +177,13 @@ async def test_what_was_not_acknowledged_comes_again_and_the_old_delivery_is_no_
     await stand.outside.publish_job("acme", b"one")
     await stand.outside.publish_job("acme", b"two")
     first, second = await taken.next(), await taken.next()
-    await stand.broker.ack(first)
+    stand.broker.ack(first)
     assert stand.broker.is_ours(second)
     await stand.outside.disconnect()
     again = await taken.next()
     assert (again.body, again.redelivered) == (b"two", True)
     assert not stand.broker.is_ours(second)
-    await stand.broker.ack(second)
+    stand.broker.ack(second)
     assert stand.broker.is_ours(again)
 
 
@@ -211,7 +211,7 @@ async def test_what_is_in_hand_when_an_account_is_paused_stays_ours_and_does_not
         await stand.broker.consume("acme", taken)
     assert all(stand.broker.is_ours(delivery) for delivery in held)
     for delivery in held:
-        await stand.broker.ack(delivery)
+        stand.broker.ack(delivery)
     held += [await taken.next() for _ in range(5)]
     assert [delivery.body for delivery in held] == [b"%d" % n for n in range(15)]
     assert not any(delivery.redelivered for delivery in held)
@@ -227,7 +227,7 @@ async def test_fewer_are_handed_over_when_fewer_are_asked_for(stand: Stand) -> N
     assert await taken.nothing()
     await stand.broker.pause("acme")
     for delivery in held:
-        await stand.broker.ack(delivery)
+        stand.broker.ack(delivery)
     await stand.broker.consume("acme", taken)
     assert [(await taken.next()).body for _ in range(4)] == [b"2", b"3", b"4", b"5"]
 
@@ -248,7 +248,7 @@ async def test_a_job_put_back_comes_again_to_its_own_lane_after_the_delay(stand:
     started_s = time.monotonic()
     for publication in put_back(delivery, a_job(), RequeueReason.THROTTLED, 1.0).publications:
         await stand.broker.publish(publication)
-    await stand.broker.ack(delivery)
+    stand.broker.ack(delivery)
     again = await taken.next()
     assert (again.lane, again.body, again.attempts) == (Lane.URGENT, job_body(), 0)
     assert time.monotonic() - started_s >= 0.9

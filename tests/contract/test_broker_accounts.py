@@ -28,7 +28,7 @@ async def test_an_account_that_is_declared_later_gets_its_jobs_also_over_a_recon
     await stand.outside.disconnect()
     again = await taken.next()
     assert (again.body, again.redelivered) == (b"one", True)
-    await stand.broker.ack(again)
+    stand.broker.ack(again)
     await stand.outside.publish_job("new", b"two")
     assert (await taken.next()).body == b"two"
 
@@ -42,14 +42,14 @@ async def test_what_a_forgotten_account_held_goes_back_and_the_others_keep_their
     await stand.outside.publish_job("other", b"mine")
     first, *held = [await gone.next() for _ in range(3)]
     mine = await others.next()
-    await stand.broker.ack(first)
+    stand.broker.ack(first)
     await stand.broker.pause("acme")
     await stand.broker.forget("acme")
     assert not any(stand.broker.is_ours(delivery) for delivery in held)
-    await stand.broker.ack(held[0])
+    stand.broker.ack(held[0])
     assert stand.broker.is_ours(mine)
     assert await stand.outside.bodies("mms.jobs.acme", 2) == [b"held", b"held, too"]
-    await stand.broker.ack(mine)
+    stand.broker.ack(mine)
     await stand.outside.publish_job("other", b"next")
     assert (await others.next()).body == b"next"
     assert await gone.nothing()
@@ -172,7 +172,7 @@ async def test_accounts_that_come_and_go_under_load_lose_and_disturb_nothing(amq
         async def ack() -> None:
             await asyncio.sleep(0)
             if broker.is_ours(delivery):
-                await broker.ack(delivery)
+                broker.ack(delivery)
                 done.add(delivery.body)
 
         acking.append(asyncio.create_task(ack()))

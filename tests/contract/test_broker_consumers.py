@@ -103,7 +103,7 @@ async def test_a_deleted_queue_is_declared_and_consumed_again_and_what_is_in_han
         # Nobody else can send what the deleted queue had handed out. An ack of it does no harm.
         assert scene.disturbed_nobody(theirs, *held)
         for delivery in (*held, after):
-            await scene.broker.ack(delivery)
+            scene.broker.ack(delivery)
         await scene.publish(b"more")
         assert (await scene.acme.next()).body == b"more"
         assert scene.disturbed_nobody(theirs, *held)
@@ -190,7 +190,7 @@ async def test_a_channel_that_the_broker_closes_is_the_trouble_of_its_account_al
         await scene.publish(b"theirs", key="other")
         held, theirs = await scene.acme.next(), await scene.other.next()
         assert isinstance(held.receipt, Receipt)
-        await scene.broker.ack(replace(held, receipt=replace(held.receipt, delivery_tag=99)))
+        scene.broker.ack(replace(held, receipt=replace(held.receipt, delivery_tag=99)))
         again = await scene.acme.next()
         assert (again.body, again.redelivered) == (b"held", True)
         assert not scene.broker.is_ours(held)
@@ -248,8 +248,8 @@ async def test_what_is_held_for_longer_than_the_broker_allows_comes_again_and_no
             again = await scene.acme.next()
             assert (again.body, again.redelivered) == (b"held", True)
             assert not scene.broker.is_ours(held)
-            await scene.broker.ack(held)  # nothing happens: its channel is gone
-            await scene.broker.ack(again)
+            scene.broker.ack(held)  # nothing happens: its channel is gone
+            scene.broker.ack(again)
             await scene.until_whole()
             assert "timed out" in str(scene.told()[0])
             await scene.publish(b"theirs", key="other")

@@ -77,15 +77,15 @@ async def test_the_oldest_delivery_in_hand_is_told_until_it_has_its_ack(amqp_url
             await outside.publish_job("acme", b"%d" % n)
         first, second, third = [await taken.next() for _ in range(3)]
         assert broker.oldest_in_hand_s == 900
-        await broker.ack(second)
+        broker.ack(second)
         assert broker.oldest_in_hand_s == 900
-        await broker.ack(first)
+        broker.ack(first)
         assert broker.oldest_in_hand_s == 898
         # What is in hand while nothing is taken stays in hand.
         await broker.pause("acme")
         await broker.consume("acme", taken)
         assert broker.oldest_in_hand_s == 898
-        await broker.ack(third)
+        broker.ack(third)
         assert broker.oldest_in_hand_s == 0
         # What is held when the connection ends is somebody else's.
         await outside.publish_job("acme", b"held")
@@ -94,7 +94,7 @@ async def test_the_oldest_delivery_in_hand_is_told_until_it_has_its_ack(amqp_url
         await broker.pause("acme")
         await outside.disconnect()
         assert broker.oldest_in_hand_s == 0
-        await broker.ack(held)
+        broker.ack(held)
         # Also while there is no other connection yet.
         await broker.consume("acme", taken)
         await taken.next()

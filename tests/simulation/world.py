@@ -182,14 +182,12 @@ class MortalBroker(MemoryBroker):
         if self._dice.random() < 0.01:
             raise PublishFailed("the connection ended before the confirm")
 
-    async def ack(self, delivery: Delivery) -> None:
-        asyncio.get_running_loop().call_later(
-            self._dice.uniform(0, LATENCY_S_MAX), lambda: asyncio.ensure_future(self._ack(delivery))
-        )
+    def ack(self, delivery: Delivery) -> None:
+        asyncio.get_running_loop().call_later(self._dice.uniform(0, LATENCY_S_MAX), self._ack, delivery)
 
-    async def _ack(self, delivery: Delivery) -> None:
+    def _ack(self, delivery: Delivery) -> None:
         if not self._life.is_over:
-            await super().ack(delivery)
+            super().ack(delivery)
 
 
 @dataclass

@@ -195,7 +195,7 @@ class MemoryBroker:
         """How many deliveries have no ack yet."""
         return sum(len(session.unacked) for session in self._sessions.values())
 
-    async def ack(self, delivery: Delivery) -> None:
+    def ack(self, delivery: Delivery) -> None:
         """Forget the delivery, if it is still ours."""
         receipt = delivery.receipt
         assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts

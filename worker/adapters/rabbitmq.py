@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from worker.adapters.rabbitmq_connection import AMQP_FAILURES, BrokerAddress, answers_or_gone
+from worker.adapters.rabbitmq_connection import BrokerAddress
 from worker.adapters.rabbitmq_consumer import AccountConsumer, Receipt, Take
 from worker.adapters.rabbitmq_depths import depths_over
 from worker.adapters.rabbitmq_link import Link
@@ -178,21 +178,17 @@ class RabbitBroker:
         """
         await asyncio.shield(self._asked.start(work))
 
-    async def ack(self, delivery: Delivery) -> None:
-        """Acknowledge; when the delivery is no longer ours, nothing happens: it will be handed out again."""
+    def ack(self, delivery: Delivery) -> None:
+        """Acknowledge, together with all that is in this turn of the event loop.
+
+        When the delivery is no longer ours, nothing happens: it will be handed out again.
+        """
         receipt = delivery.receipt
         assert isinstance(receipt, Receipt)  # noqa: S101 - only this adapter makes receipts
-        receipt.consumer.unacked -= 1
-        receipt.in_hand.pop(receipt.delivery_tag, None)
-        if not receipt.channel.is_closed:
-            try:
-                with answers_or_gone():
-                    await receipt.channel.basic_ack(receipt.delivery_tag, wait=False)
-            except AMQP_FAILURES:
-                return
+        receipt.ack()
 
     def is_ours(self, delivery: Delivery) -> bool:
         """Whether the delivery's channel is still open."""
         receipt = delivery.receipt
         assert isinstance(receipt, Receipt)  # noqa: S101 - only this adapter makes receipts
-        return not receipt.channel.is_closed
+        return receipt.is_good

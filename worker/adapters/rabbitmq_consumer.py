@@ -26,6 +26,7 @@ from typing import Any
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
+from worker.adapters.rabbitmq_acks import Acks
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, answers_or_gone, why
 from worker.adapters.rabbitmq_link import BackOff, Link
 from worker.core.delivery import Delivery, Lane
@@ -72,18 +73,23 @@ class Consumer:
         return is_dead
 
 
-#: Delivery tags without an ack in the order in which they came, and since when (s, monotonic).
-InHand = dict[int, float]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Receipt:
-    """What it takes to acknowledge a delivery. ``in_hand``: those of the channel without an ack."""
+    """What it takes to acknowledge a delivery: on its channel."""
 
-    channel: Channel
+    acks: Acks
     delivery_tag: int
     consumer: Consumer
-    in_hand: InHand
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the channel is still open; if not, the broker hands out again what had no ack."""
+        return not self.acks.channel.is_closed
+
+    def ack(self) -> None:
+        """The delivery is done with. When its channel is gone, nothing happens."""
+        self.consumer.unacked -= 1
+        self.acks.ack(self.delivery_tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +109,8 @@ class AccountConsumer:
         self._monotonic = monotonic
         self._numbers = itertools.count(1)
         self._wanted: _Wanted | None = None
-        self._channel: Channel | None = None
         #: Of the present channel.
-        self._in_hand: InHand = {}
+        self._acks: Acks | None = None
         #: By queue, those that are believed to be alive.
         self._consumers: dict[str, Consumer] = {}
         #: Tags of those that are not; should the broker know them all the same, it is told to forget them.
@@ -132,7 +137,7 @@ class AccountConsumer:
     @property
     def oldest_since_s(self) -> float | None:
         """Since when (monotonic) the delivery is in hand that is so for longest; None: there is none."""
-        return next(iter(self._in_hand.values()), None)
+        return self._acks.oldest_since_s if self._acks else None
 
     # --- What is wanted ----------------------------------------------------------------------------------
 
@@ -155,18 +160,18 @@ class AccountConsumer:
         self._is_closed = True
         async with self._changing:
             self._wanted = None
-            channel, self._channel = self._channel, None
-            self._in_hand = {}
+            acks, self._acks = self._acks, None
             self._all_inactive()
-            if channel is not None:
-                await self._link.close_channel(channel)
+            if acks is not None:
+                acks.write()
+                await self._link.close_channel(acks.channel)
         self._lacking.set()  # ends ``keep``
 
     # --- What happens ------------------------------------------------------------------------------------
 
     def connected(self) -> None:
         """There is a new connection: everything is to be declared and consumed there."""
-        self._channel, self._in_hand = None, {}
+        self._acks = None
         self._all_inactive()
         self._lack(SETTING_UP)
 
@@ -214,12 +219,13 @@ class AccountConsumer:
 
     async def _subscribe(self, wanted: _Wanted) -> None:
         # A paused account's channel is used again: what it brought is still acknowledged there.
-        channel = self._channel
-        if channel is None or channel.is_closed:
+        acks = self._acks
+        if acks is None or acks.channel.is_closed:
             self._dead_tags.clear()
-            channel = await self._link.open_channel(is_confirmed=False, on_end=self._channel_ended)
-            channel.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
-            self._channel, self._in_hand = channel, {}
+            opened = await self._link.open_channel(is_confirmed=False, on_end=self._channel_ended)
+            opened.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
+            self._acks = acks = Acks(opened)
+        channel = acks.channel
         while self._dead_tags:
             await channel.basic_cancel(self._dead_tags.pop(), timeout=self._timeout_s)
         await channel.basic_qos(prefetch_count=wanted.prefetch, timeout=self._timeout_s)
@@ -233,7 +239,7 @@ class AccountConsumer:
             try:
                 await channel.basic_consume(
                     queue,
-                    self._receiver(wanted.take, lane, consumer, channel),
+                    self._receiver(wanted.take, lane, consumer, acks),
                     consumer_tag=consumer.tag,
                     timeout=self._timeout_s,
                 )
@@ -247,7 +253,7 @@ class AccountConsumer:
 
         Those that were taken for dead are cancelled too: some may live, and would go on to deliver.
         """
-        channel = self._channel
+        channel = self._acks.channel if self._acks else None
         tags = [*self._dead_tags, *(consumer.tag for consumer in self.consumers)]
         self._dead_tags.clear()
         self._all_inactive()
@@ -269,8 +275,8 @@ class AccountConsumer:
                 self._lack(f"the broker cancelled the consumer of {consumer.queue}")
 
     def _channel_ended(self, channel: Channel, reason: str) -> None:
-        if channel is self._channel:
-            self._channel, self._in_hand = None, {}
+        if self._acks is not None and channel is self._acks.channel:
+            self._acks = None
             self._all_inactive()
             self._lack(reason)
 
@@ -295,17 +301,13 @@ class AccountConsumer:
             self._told = self._because
             self._observe(AccountNotConsumed(self.account, self._because))
 
-    def _receiver(
-        self, take: Take, lane: Lane, consumer: Consumer, channel: Channel
-    ) -> Callable[[DeliveredMessage], Any]:
-        in_hand = self._in_hand
-
+    def _receiver(self, take: Take, lane: Lane, consumer: Consumer, acks: Acks) -> Callable[[DeliveredMessage], Any]:
         async def receive(message: DeliveredMessage) -> None:
             properties = message.header.properties
             received_at_s, delivery_tag = self._monotonic(), message.delivery_tag or 0
             consumer.received += 1
             consumer.unacked += 1
-            in_hand[delivery_tag] = received_at_s
+            acks.took(delivery_tag, received_at_s)
             take(
                 Delivery(
                     account=self.account,
@@ -315,7 +317,7 @@ class AccountConsumer:
                     redelivered=bool(message.redelivered),
                     published_at=_as_moment(properties.timestamp),
                     received_at_s=received_at_s,
-                    receipt=Receipt(channel, delivery_tag, consumer, in_hand),
+                    receipt=Receipt(acks, delivery_tag, consumer),
                 )
             )
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from typing import Any, cast
 
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
@@ -27,18 +27,46 @@ from worker.flow.observations import BrokerBlocked, Observer, Published, Role
 from worker.flow.ports import CannotStart, Monotonic, PublishFailed
 
 LOOK_S = 0.1
+#: When the connection's queue of frames is full, they are written after this.
+FULL_WAIT_S = 0.05
 NOBODY = "mms.nobody"
 
 
 @dataclass(slots=True, eq=False)
 class _Unconfirmed:
-    """A publication that was written and not confirmed yet. ``since_s``: when, without the time that alarms took."""
+    """A publication that was written and not confirmed yet. ``since_s``: when, without the time that alarms took.
+
+    It stands where aiormq keeps a future for each publication, and is told there what the broker says: ``said`` gets it
+    and the error, if it is one. A future in between would cost two turns of the event loop.
+    """
 
     publication: Publication
     message_id: str
+    delivery_tag: int
     confirm: asyncio.Future[None]
     written_at_s: float
     since_s: float
+    line: _Line
+    said: Callable[[_Line, _Unconfirmed, BaseException | None], None]
+    is_over: bool = False
+
+    def done(self) -> bool:
+        """Whether the broker has said something about it."""
+        return self.is_over
+
+    def cancelled(self) -> bool:
+        """Nobody else gives it up."""
+        return False
+
+    def set_result(self, _: object) -> None:
+        """The broker has it."""
+        self.is_over = True
+        self.said(self.line, self, None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """The broker does not have it."""
+        self.is_over = True
+        self.said(self.line, self, error)
 
 
 @dataclass(slots=True, eq=False)
@@ -48,6 +76,17 @@ class _Line:
     channel: Channel
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
+    #: Frames that are written together at the end of this turn of the event loop.
+    frames: list[bytes] = field(default_factory=list)
+
+    def write(self) -> None:
+        """Hand the frames to the connection. One write for all publications of a turn; nothing waits in between."""
+        if self.channel.write_queue.full() and not self.channel.is_closed:
+            asyncio.get_running_loop().call_later(FULL_WAIT_S, self.write)
+            return
+        frames, self.frames = self.frames, []
+        if not self.channel.is_closed:
+            self.channel.write_queue.put_nowait(ChannelFrame(payload=b"".join(frames), should_close=False))
 
 
 class Publisher:
@@ -87,7 +126,7 @@ class Publisher:
             await self._unblocked.wait()
 
     def publish_many(self, publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
-        """Write all of them, in order and together.
+        """Write all of them, in order and together, with all others of this turn of the event loop.
 
         Each future ends when the broker has confirmed that one, or with ``PublishFailed`` when it will not: its
         connection ended, or nothing takes what is published there.
@@ -100,13 +139,14 @@ class Publisher:
             for confirm in confirms:
                 self._end(confirm, now_s, "not connected")
             return confirms
-        frames = [
+        if publications and not line.frames:
+            loop.call_soon(line.write)
+        # Nothing else writes to this channel, and nothing waits in between, so that the broker counts the publications
+        # as we do. What counts is the confirm; to wait for the socket's buffer as well would serialise publications.
+        line.frames += [
             self._expect(line, publication, confirm, now_s)
             for publication, confirm in zip(publications, confirms, strict=True)
         ]
-        # Nothing waits in between, so that the broker counts the publications as we do. What counts is the confirm;
-        # to wait for the socket's buffer as well would serialise publications.
-        line.channel.write_queue.put_nowait(ChannelFrame(payload=b"".join(frames), should_close=False))
         return confirms
 
     async def watch(self) -> None:
@@ -158,20 +198,17 @@ class Publisher:
             publication, message_id=message_id, channel=channel.number, content_bytes_max=channel.max_content_size
         )
         channel.delivery_tag = delivery_tag
-        said = asyncio.get_running_loop().create_future()
-        channel.confirmations[delivery_tag] = said
+        waiting = _Unconfirmed(publication, message_id, delivery_tag, confirm, now_s, now_s, line, self._said)
+        channel.confirmations[delivery_tag] = cast("asyncio.Future[Any]", waiting)
         channel.message_id_delivery_tag[message_id] = delivery_tag
-        line.unconfirmed[delivery_tag] = _Unconfirmed(publication, message_id, confirm, now_s, now_s)
-        said.add_done_callback(partial(self._said, line, delivery_tag))
+        line.unconfirmed[delivery_tag] = waiting
         return frames
 
-    def _said(self, line: _Line, delivery_tag: int, said: asyncio.Future[object]) -> None:
+    def _said(self, line: _Line, waiting: _Unconfirmed, error: BaseException | None) -> None:
         """Take in what the broker said about one publication."""
-        waiting = line.unconfirmed.pop(delivery_tag, None)
-        if waiting is None:
+        if line.unconfirmed.pop(waiting.delivery_tag, None) is None:
             return
         line.channel.message_id_delivery_tag.pop(waiting.message_id, None)
-        error = said.exception()
         failure = None if error is None else type(error).__name__
         if isinstance(error, PublishError):
             # What should take it is gone: start over, which declares it again.

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -23,6 +24,7 @@ from worker.flow.ports import CannotStart
 REDIS_FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 #: What may stand behind the '?' of an address: files with whom to trust, what to show, and the key to that.
 REDIS_TLS_PARAMETERS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_PACKER = HiredisRespSerializer()
 
 
 def words_for(error: BaseException) -> str:
@@ -48,12 +50,22 @@ class RedisLogin(CredentialProvider):
         return self.get_credentials()
 
 
+class _PlainConnection(Connection):
+    """Commands are packed in C, as the client that blocks does; in Python it costs more than all else about them."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return list(_PACKER.pack(*args))
+
+
 class _TlsConnection(SSLConnection):
     """TLS by a context of ours: the client's own one trusts the system as well as the file that is named."""
 
     def __init__(self, *, tls: ssl.SSLContext, **options: Any) -> None:
         super().__init__(**options)
         self._tls = tls
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return list(_PACKER.pack(*args))
 
     def _connection_arguments(self) -> Mapping[str, Any]:
         return {"host": self.host, "port": self.port, "ssl": self._tls}
@@ -78,6 +90,8 @@ def redis_client(
         options.pop(name, None)
     if options.get("connection_class") is SSLConnection:
         options |= {"connection_class": _TlsConnection, "tls": tls or tls_at(url, REDIS_TLS_PARAMETERS)}
+    elif "connection_class" not in options:
+        options["connection_class"] = _PlainConnection
     return Redis.from_pool(
         ConnectionPool(
             **options,

@@ -308,7 +308,8 @@ class AccountSender:
         is_on_time = claimed is not None and await self._slots.moment(slot)
         if going := self._going(claimed, asked_at_s, may_leave=is_on_time and self._may_leave):
             self._jobs_per_call += (len(going.jobs) - self._jobs_per_call) * NEWEST_CALL_WEIGHT
-            await self._call(going, slot)
+            outcome = await self._call(going, slot)
+            await self._settling(self._pipeline.conclude(going, outcome), going.deliveries)
 
     def _going(self, claimed: Batch | None, asked_at_s: float, *, may_leave: bool) -> Batch | None:
         """What of the claimed jobs leaves at this very moment; with nothing, the call's place is free again.
@@ -346,23 +347,20 @@ class AccountSender:
             self.underway.calls -= 1
             self.underway.calling -= len(batch.jobs)
             self._room.release()
-        self._settle(self._pipeline.conclude(batch, outcome), [ready.delivery for ready in batch.jobs])
-        await self._react(outcome, slot, called_at_s)
+        self._react(outcome, slot, called_at_s)
         return outcome
 
-    async def _react(self, outcome: Outcome, slot: Slot, called_at_s: float) -> None:
-        """What the answer says of the account."""
+    def _react(self, outcome: Outcome, slot: Slot, called_at_s: float) -> None:
+        """What the answer says of the account. What the limiter is asked beside it keeps no job from being settled."""
         match outcome:
             case NotSent(why) | InDoubt(why):
-                if not self._is_draining and await self._limiter.failed(self.account, slot.slots, slot.n):
-                    description = f"{FAILURES_MAX} calls in a row were not answered properly; the last one: {why}"
-                    self._suspend(SuspendedBecause.API, description, is_own=True)
+                self._jobs.start(self._failed(slot, why))
                 return
             case Throttled(retry_after_s):
-                await self._refused(slot, retry_after_s)
+                self._jobs.start(self._refused(slot, retry_after_s))
             case Suspended():
                 self._suspend(outcome.because, outcome.description, is_own=True)
-                await self._limiter.suspend(self.account, outcome.because.value)
+                self._jobs.start(self._tell_suspended(outcome.because))
             case Accepted():
                 took_s = self._monotonic() - called_at_s
                 # Among many slots there is no telling: refusals come soon or not at all.
@@ -392,7 +390,9 @@ class AccountSender:
         may_leave = self._broker.can_publish and not self._is_draining
         going = self._going(claimed, asked_at_s, may_leave=may_leave)
         if slot is not None and going is not None:
-            self._is_trial_well = not is_ailing(await self._call(going, slot))
+            outcome = await self._call(going, slot)
+            self._is_trial_well = not is_ailing(outcome)
+            self._settle(self._pipeline.conclude(going, outcome), going.deliveries)
         elif claimed is not None:
             self._is_trial_well = False
 
@@ -413,7 +413,7 @@ class AccountSender:
             ):
                 description = f"no answer for {lasts_s:.1f} s, with {len(self._silence)} calls waiting for one"
                 self._suspend(SuspendedBecause.API, description, is_own=True)
-                await self._limiter.suspend(self.account, SuspendedBecause.API.value)
+                await self._tell_suspended(SuspendedBecause.API)
 
     def _settle(self, settlement: Coroutine[Any, Any, None], deliveries: Sequence[Delivery]) -> asyncio.Task[None]:
         return self._jobs.start(self._settling(settlement, deliveries))
@@ -461,6 +461,14 @@ class AccountSender:
         """Another worker found the account closed, suspended, or well again."""
         self._slots.drop()
         self._suspension.look()
+
+    async def _tell_suspended(self, because: SuspendedBecause) -> None:
+        await self._limiter.suspend(self.account, because.value)
+
+    async def _failed(self, slot: Slot, why: str) -> None:
+        if not self._is_draining and await self._limiter.failed(self.account, slot.slots, slot.n):
+            description = f"{FAILURES_MAX} calls in a row were not answered properly; the last one: {why}"
+            self._suspend(SuspendedBecause.API, description, is_own=True)
 
     async def _refused(self, slot: Slot, retry_after_s: float | None) -> None:
         await self._limiter.refused(

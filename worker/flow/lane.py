@@ -50,6 +50,11 @@ class Batch:
         return self.jobs[0].delivery.account
 
     @property
+    def deliveries(self) -> list[Delivery]:
+        """Where they came from."""
+        return [ready.delivery for ready in self.jobs]
+
+    @property
     def content(self) -> CallContent:
         """What all of them send."""
         return self.jobs[0].content

@@ -67,8 +67,8 @@ class Broker(Protocol):
     async def publisher_ready(self) -> None:
         """Wait until ``can_publish``."""
 
-    async def ack(self, delivery: Delivery) -> None:
-        """Tell the broker that ``delivery`` is done with. Nothing happens when it is no longer ours (``is_ours``)."""
+    def ack(self, delivery: Delivery) -> None:
+        """Tell the broker soon that ``delivery`` is done with. Nothing happens when it is not ours any more."""
 
     def is_ours(self, delivery: Delivery) -> bool:
         """Whether the channel that handed over ``delivery`` is still open; if not, somebody will get it again."""

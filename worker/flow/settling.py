@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -62,6 +62,35 @@ class Settling:
         return self.confirmed == len(self.settlement.publications)
 
 
+@dataclass(slots=True, eq=False)
+class _Crowd:
+    """The settlings of one call of ``settle``: how many are ``open``, with one for those that have not begun.
+
+    ``apart``: what goes a way of its own. ``over`` ends with the last of the others, or with a surprise.
+    """
+
+    over: asyncio.Future[None]
+    open: int = 1
+    apart: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def end_one(self) -> None:
+        """One less is open."""
+        self.open -= 1
+        if not self.open and not self.over.done():
+            self.over.set_result(None)
+
+    def fail(self, surprise: Exception) -> None:
+        """Have it raised where all are waited for."""
+        if not self.over.done():
+            self.over.set_exception(surprise)
+
+    async def all_ended(self) -> None:
+        """Wait for all, however they went."""
+        await self.over
+        if self.apart:
+            await asyncio.gather(*self.apart)
+
+
 class Settler:
     """Publishes, acknowledges and tells whoever watches, for one process and all accounts."""
 
@@ -80,6 +109,8 @@ class Settler:
         self._journal = journal
         self._observe = observe
         self._wall_clock = wall_clock
+        #: What the broker has said something of, and nobody has looked at yet.
+        self._heard: deque[tuple[Settling, _Crowd, asyncio.Future[None]]] = deque()
         self._traces = Traces(sendings=sendings)
         self._late = LateAnswers(
             broker=broker, journal=journal, traces=self._traces, observe=observe, wall_clock=wall_clock
@@ -92,52 +123,55 @@ class Settler:
         comes while a thousand jobs are settled is kept.
         """
         coming = iter(settlings)
-        again: list[Settling] = []
-        news: deque[tuple[Settling, asyncio.Future[None]]] = deque()
-        arrived = asyncio.Event()
-        persisting: list[asyncio.Task[None]] = []
-        waiting = 0
-
-        def note(settling: Settling, confirm: asyncio.Future[None]) -> None:
-            news.append((settling, confirm))
-            arrived.set()
-
-        while True:
-            next_ones = list(islice(coming, TOGETHER_MAX))
+        crowd = _Crowd(asyncio.get_running_loop().create_future())
+        next_ones = list(islice(coming, TOGETHER_MAX))
+        while next_ones:
             late = await self._record(next_ones)
-            persisting += [asyncio.create_task(self._late.take(one)) for one in late]
-            to_tell = await self._untold(next_ones)
-            due = [settling for settling in (*again, *to_tell) if self._is_worth_telling(settling)]
-            for settling, confirm in zip(due, self._publish_next_of(due), strict=True):
-                confirm.add_done_callback(partial(note, settling))
-            waiting += len(due)
-            again = []
-            if next_ones or news:
+            crowd.apart += [asyncio.create_task(self._late.take(one)) for one in late]
+            self._tell(self._untold(next_ones), crowd)
+            if next_ones := list(islice(coming, TOGETHER_MAX)):
                 await asyncio.sleep(0)
-            elif waiting:
-                arrived.clear()
-                await arrived.wait()
-            else:
-                break
-            for _ in range(min(len(news), TOGETHER_MAX)):
-                settling, confirm = news.popleft()
-                waiting -= 1
-                if not _is_confirmed(confirm):
-                    persisting.append(asyncio.create_task(self._persist(settling)))
-                    continue
-                settling.confirmed += 1
-                if settling.is_told:
-                    await self._acknowledge(settling)
-                else:
-                    again.append(settling)
-        await asyncio.gather(*persisting)
+        crowd.end_one()
+        await crowd.all_ended()
 
-    async def _untold(self, settlings: Sequence[Settling]) -> list[Settling]:
+    def _untold(self, settlings: Sequence[Settling]) -> list[Settling]:
         """Those that are to be told; where there is nothing to say, they are settled."""
         for settling in settlings:
             if settling.is_told:
-                await self._acknowledge(settling)
+                self._acknowledge(settling)
         return [settling for settling in settlings if not settling.is_told]
+
+    def _tell(self, settlings: Sequence[Settling], crowd: _Crowd) -> None:
+        """Publish of each what comes next, together; ``_hear`` goes on when the broker has said something of it."""
+        due = [settling for settling in settlings if self._is_worth_telling(settling)]
+        if not due:
+            return
+        crowd.open += len(due)
+        confirms = self._broker.publish_many([one.settlement.publications[one.confirmed] for one in due])
+        for settling, confirm in zip(due, confirms, strict=True):
+            confirm.add_done_callback(partial(self._hear, settling, crowd))
+
+    def _hear(self, settling: Settling, crowd: _Crowd, confirm: asyncio.Future[None]) -> None:
+        """One confirm may be for a thousand messages: what they lead to is worked off a few at a time."""
+        self._heard.append((settling, crowd, confirm))
+        if len(self._heard) == 1:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """With each that the broker has said something of: acknowledge it, or publish what comes next."""
+        for _ in range(min(len(self._heard), TOGETHER_MAX)):
+            settling, crowd, confirm = self._heard.popleft()
+            try:
+                if _is_confirmed(confirm):
+                    settling.confirmed += 1
+                    self._tell(self._untold([settling]), crowd)
+                else:
+                    crowd.apart.append(asyncio.create_task(self._persist(settling)))
+            except Exception as surprise:  # noqa: BLE001 - nobody else would hear of it
+                crowd.fail(surprise)
+            crowd.end_one()
+        if self._heard:
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     async def _record(self, settlings: Sequence[Settling]) -> list[LateAnswer]:
         """Write the ends into the journal, those of one account, with their traces; while it is away, wait for that.
@@ -189,11 +223,6 @@ class Settler:
             self._observe(DuplicateSendDetected(account, job_id))
         return late
 
-    def _publish_next_of(self, settlings: Sequence[Settling]) -> list[asyncio.Future[None]]:
-        if not settlings:
-            return []
-        return self._broker.publish_many([one.settlement.publications[one.confirmed] for one in settlings])
-
     async def _persist(self, settling: Settling) -> None:
         """Settle one whose publication failed: again and again."""
         while not settling.is_told:
@@ -207,16 +236,16 @@ class Settler:
                     settling.confirmed += 1
             except PublishFailed:
                 continue
-        await self._acknowledge(settling)
+        self._acknowledge(settling)
 
     def _is_worth_telling(self, settling: Settling) -> bool:
         # The journal knows what came of a call: whoever is handed the job next tells it.
         return self._broker.is_ours(settling.delivery)
 
-    async def _acknowledge(self, settling: Settling) -> None:
+    def _acknowledge(self, settling: Settling) -> None:
         settlement, claim = settling.settlement, settling.claim
         self._passed(Step.BETWEEN_COPY_AND_ACK if isinstance(settlement, Requeued) else Step.BEFORE_ACK)
-        await self._broker.ack(settling.delivery)
+        self._broker.ack(settling.delivery)
         if claim is not None and isinstance(settlement, Finished):
             end = Told(claim.job_id, claim.token, claim.fingerprint, settlement.end.value)
             self._journal.tell(settling.delivery.account, [end])

@@ -176,9 +176,9 @@ class Recording(MemoryBroker):
         told = orjson.loads(publication.body)
         self.steps.append(("event", told["data"]["job_id"]) if "data" in told else ("held", told["id"]))
 
-    async def ack(self, delivery: Delivery) -> None:
+    def ack(self, delivery: Delivery) -> None:
         self.steps.append(("ack", orjson.loads(delivery.body)["id"]))
-        await super().ack(delivery)
+        super().ack(delivery)
 
 
 def test_each_job_is_held_then_told_then_acknowledged() -> None:

@@ -67,7 +67,7 @@ class Bench:
     async def let_go(self, account: str, count: int) -> None:
         gone, self.taken[account][:count] = self.taken[account][:count], []
         for delivery in gone:
-            await self.broker.ack(delivery)
+            self.broker.ack(delivery)
         self.intakes[account].done_with(gone)
         await asyncio.sleep(0.1)
 

@@ -19,9 +19,9 @@ from worker.core.steps import Step
 class CountsAcks(MemoryBroker):
     acks = 0
 
-    async def ack(self, delivery: Delivery) -> None:
+    def ack(self, delivery: Delivery) -> None:
         self.acks += 1
-        await super().ack(delivery)
+        super().ack(delivery)
 
 
 def test_a_job_that_is_sent_passes_its_steps_in_order() -> None:

@@ -1,0 +1,81 @@
+"""What one channel has handed over, and its acks, which go to the broker in groups.
+
+A confirm comes for many messages at once, and so does the answer to a call that carried many jobs: what is acknowledged
+in one turn of the event loop is written together at its end. Everything that was handed over up to a tag, and is done
+with, takes one frame however much it is, which spares the broker's quorum queue as well: an ack each is an entry each
+in its log. What has been handed over before and is still in hand is never covered by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+from aiormq.abc import ChannelFrame
+from aiormq.channel import Channel
+
+#: When the connection's queue of frames is full, the acks are written after this.
+FULL_WAIT_S = 0.05
+#: Frame type, channel, length, class and method (Basic.Ack), delivery tag, multiple, end (AMQP 0-9-1, sections 2.3.5
+#: and 1.8.3.13).
+_ACK = struct.Struct(">BHLHHQBB")
+_METHOD_FRAME, _LENGTH_BYTES, _BASIC, _BASIC_ACK, _FRAME_END = 1, 13, 60, 80, 0xCE
+
+
+class Acks:
+    """The deliveries of ``channel`` without an ack, in the order in which they came, and the acks to be written."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._in_hand: dict[int, float] = {}
+        self._done: list[int] = []
+        self._writing: asyncio.Handle | None = None
+
+    @property
+    def oldest_since_s(self) -> float | None:
+        """Since when (monotonic) the delivery is in hand that is so for longest; None: there is none."""
+        return next(iter(self._in_hand.values()), None)
+
+    def took(self, delivery_tag: int, at_s: float) -> None:
+        """A delivery came, at that moment (monotonic)."""
+        self._in_hand[delivery_tag] = at_s
+
+    def ack(self, delivery_tag: int) -> None:
+        """A delivery is done with; the broker is told at the end of this turn of the event loop."""
+        self._in_hand.pop(delivery_tag, None)
+        self._done.append(delivery_tag)
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().call_soon(self.write)
+
+    def write(self) -> None:
+        """Tell the broker now. When the channel is gone, nothing happens: it hands out again what had no ack."""
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+        done, self._done = self._done, []
+        if not done or self.channel.is_closed:
+            return
+        if self.channel.write_queue.full():
+            self._done = done
+            self._writing = asyncio.get_running_loop().call_later(FULL_WAIT_S, self.write)
+            return
+        payload = b"".join(
+            _ACK.pack(
+                _METHOD_FRAME, self.channel.number, _LENGTH_BYTES, _BASIC, _BASIC_ACK, tag, is_multiple, _FRAME_END
+            )
+            for tag, is_multiple in grouped(done, oldest_in_hand=next(iter(self._in_hand), None))
+        )
+        self.channel.write_queue.put_nowait(ChannelFrame(payload=payload, should_close=False))
+
+
+def grouped(done: list[int], *, oldest_in_hand: int | None) -> list[tuple[int, bool]]:
+    """The acks for the tags in ``done``: each a tag, and whether it is for everything up to that tag.
+
+    Tags count up as deliveries come, so nothing is in hand before ``oldest_in_hand``, and everything that is not in
+    ``done`` up to there has had its ack.
+    """
+    covered = done if oldest_in_hand is None else [tag for tag in done if tag < oldest_in_hand]
+    if len(covered) < 2:  # noqa: PLR2004 - one needs no group
+        return [(tag, False) for tag in done]
+    last = max(covered)
+    return [(last, True), *((tag, False) for tag in done if tag > last)]
