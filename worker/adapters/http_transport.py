@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import httpx
+from aiohttp.connector import Connection
 from yarl import URL
 
 from worker.adapters.http_deadline import Deadline
@@ -40,6 +41,33 @@ class TransportLimits:
     keepalive_s: float
 
 
+#: Of the call that the current task makes.
+_DEADLINE: ContextVar[Deadline] = ContextVar("deadline")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Has a call's answer waited for as soon as there is a connection for it, on which the request leaves at once.
+
+    The library's own way to tell that moment, its traces, costs a tenth of the whole call.
+    """
+
+    def __init__(self, *, answer_s_max: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._answer_s_max = answer_s_max
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - not ours
+    ) -> Connection:
+        """Get a connection; what it raises is the library's, and tells that no byte has left."""
+        connection = await super().connect(req, traces, timeout)
+        if (deadline := _DEADLINE.get(None)) is not None:
+            deadline.shorten(self._answer_s_max)
+        return connection
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """One pool of connections. Never retries, follows no redirect, keeps no cookie, reads no proxy setting."""
 
@@ -54,9 +82,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             connect=limits.connect_timeout_s,
             sock_connect=limits.connect_timeout_s,
         )
-        sending = aiohttp.TraceConfig()
-        sending.on_request_headers_sent.append(self._is_sent)
-        self._connector = aiohttp.TCPConnector(
+        self._connector = _Connector(
+            answer_s_max=limits.read_timeout_s,
             ssl=ssl_context,
             limit=limits.connections_max,
             keepalive_timeout=limits.keepalive_s,
@@ -69,7 +96,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            trace_configs=[sending],
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -77,14 +103,14 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             # Longer than connecting may take: when this fires, the request is on its way.
             async with Deadline(self._limits.connect_timeout_s + self._limits.read_timeout_s) as deadline:
-                body = await request.aread()
+                _DEADLINE.set(deadline)
+                body = request.read()
                 response = await self._session.request(
                     request.method,
                     URL(str(request.url), encoded=True),
                     headers=request.headers.multi_items(),
                     data=self._make_body(body) if body else None,
                     allow_redirects=False,
-                    trace_request_ctx=deadline,
                 )
                 try:
                     content = await self._read(response, request)
@@ -128,13 +154,9 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Close all connections."""
         await self._session.close()
 
-    async def _is_sent(self, _: object, context: SimpleNamespace, __: object) -> None:
-        """The request is on its way: from here on its answer is waited for."""
-        context.trace_request_ctx.shorten(self._limits.read_timeout_s)
-
     async def _read(self, response: aiohttp.ClientResponse, request: httpx.Request) -> bytes:
         chunks, size = [], 0
-        async for chunk in response.content.iter_any():
+        while chunk := await response.content.readany():
             size += len(chunk)
             if size > ANSWER_BYTES_MAX:
                 response.close()
