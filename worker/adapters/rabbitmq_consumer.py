@@ -28,6 +28,7 @@ from aiormq.channel import Channel
 
 from worker.adapters.rabbitmq_acks import Acks
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, answers_or_gone, why
+from worker.adapters.rabbitmq_in_place import TAKEN, InPlace, take_in_place
 from worker.adapters.rabbitmq_link import BackOff, Link
 from worker.core.delivery import Delivery, Lane
 from worker.core.status import Depth
@@ -224,6 +225,7 @@ class AccountConsumer:
             self._dead_tags.clear()
             opened = await self._link.open_channel(is_confirmed=False, on_end=self._channel_ended)
             opened.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
+            take_in_place(opened)
             self._acks = acks = Acks(opened)
         channel = acks.channel
         while self._dead_tags:
@@ -302,7 +304,7 @@ class AccountConsumer:
             self._observe(AccountNotConsumed(self.account, self._because))
 
     def _receiver(self, take: Take, lane: Lane, consumer: Consumer, acks: Acks) -> Callable[[DeliveredMessage], Any]:
-        async def receive(message: DeliveredMessage) -> None:
+        def receive(message: DeliveredMessage) -> InPlace:
             properties = message.header.properties
             received_at_s, delivery_tag = self._monotonic(), message.delivery_tag or 0
             consumer.received += 1
@@ -320,6 +322,7 @@ class AccountConsumer:
                     receipt=Receipt(acks, delivery_tag, consumer),
                 )
             )
+            return TAKEN
 
         return receive
 

@@ -6,6 +6,7 @@ limit, no turn of the event loop.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from pamqp.header import ContentHeader
 from worker.core.delivery import OUR_HEADERS, Publication
 
 _PERSISTENT = 2
+METHODS_KEPT_MAX = 1_000
 _CANNOT_BE_WRITTEN = (TypeError, ValueError, struct.error)
 
 
@@ -40,7 +42,6 @@ def _frames(
     publication: Publication, headers: Mapping[str, Any], message_id: str, channel: int, content_bytes_max: int
 ) -> bytes:
     body = publication.body
-    method = Basic.Publish(exchange=publication.exchange, routing_key=publication.routing_key, mandatory=True)
     properties = Basic.Properties(
         content_type=publication.content_type,
         delivery_mode=_PERSISTENT,
@@ -51,11 +52,17 @@ def _frames(
     header = ContentHeader(properties=properties, body_size=len(body))
     return b"".join(
         (
-            marshal(method, channel),
+            _method_frame(publication.exchange, publication.routing_key, channel),
             marshal(header, channel),
             *(marshal(ContentBody(piece), channel) for piece in _pieces(body, content_bytes_max)),
         )
     )
+
+
+@functools.lru_cache(maxsize=METHODS_KEPT_MAX)
+def _method_frame(exchange: str, routing_key: str, channel: int) -> bytes:
+    """The same for most: there are few exchanges and routing keys, and a channel lives as long as its connection."""
+    return marshal(Basic.Publish(exchange=exchange, routing_key=routing_key, mandatory=True), channel)
 
 
 def _pieces(body: bytes, bytes_max: int) -> Iterator[bytes]:

@@ -32,21 +32,34 @@ GROUP_MAX = 64
 KEYS_TOGETHER_MAX = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def as_told(answer: Any) -> Any:
+    """An answer as the script gives it."""
+    return answer
+
+
+@dataclass(slots=True, eq=False)
 class Question:
-    """What is asked of a script about keys of one account. ``details``: what else there is to say, for all of them."""
+    """What is asked of a script about keys of one account. ``details``: what else there is to say, for all of them.
+
+    ``read`` makes of the script's answer what the asker wants.
+    """
 
     script: GroupedScript
     command: str
     account: str
     keys: Sequence[str]
     details: Sequence[Any]
+    read: Callable[[Any], Any]
     answer: asyncio.Future[Any]
 
     def set(self, answer: Any) -> None:
         """Answer it, if somebody still waits."""
-        if not self.answer.done():
-            self.answer.set_result(answer)
+        if self.answer.done():
+            return
+        try:
+            self.answer.set_result(answer if isinstance(answer, JournalAway) else self.read(answer))
+        except Exception as surprise:  # noqa: BLE001 - it is for whoever asked
+            self.answer.set_exception(surprise)
 
 
 class GroupedScript(Protocol):
@@ -83,11 +96,18 @@ class RedisGroups:
             await self.redis.script_load(script.source)
 
     def ask(
-        self, script: GroupedScript, command: str, account: str, keys: Sequence[str], details: Sequence[Any]
+        self,
+        script: GroupedScript,
+        command: str,
+        account: str,
+        keys: Sequence[str],
+        details: Sequence[Any],
+        *,
+        read: Callable[[Any], Any] = as_told,
     ) -> asyncio.Future[Any]:
-        """Ask with the next group. The future never raises: its result is what ``script`` says, or ``JournalAway``."""
+        """Ask with the next group. The future's result is what ``read`` makes of the answer, or ``JournalAway``."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Question(script, command, account, keys, details, answer))
+        self._waiting.append(Question(script, command, account, keys, details, read, answer))
         if not self._is_sending:
             self._is_sending = True
             self._tasks.start(self._send())

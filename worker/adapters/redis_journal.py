@@ -133,13 +133,15 @@ class RedisJournal:
         """An empty store has forgotten."""
         self._script.seen_us.setdefault(account, 1)
 
-    async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
-        """Write down what came of claims; False where another one has decided meanwhile."""
+    def conclude(
+        self, account: str, outcomes: Sequence[tuple[Claim, Record]]
+    ) -> asyncio.Future[list[bool] | JournalAway]:
+        """Write down what came of claims; False where another one has decided meanwhile. It is asked at once."""
         details: list[Any] = []
         for one, record in outcomes:
             details += [one.token, written(record), one.job_id]
-        answer = await self._ask(_Command.CONCLUDE, account, [one.job_id for one, _ in outcomes], details)
-        return answer if isinstance(answer, JournalAway) else [bool(is_ours) for is_ours in answer]
+        keys = [record_key(account, one.job_id) for one, _ in outcomes]
+        return self._groups.ask(self._script, _Command.CONCLUDE, account, keys, details, read=_as_bools)
 
     def tell(self, account: str, ends: Iterable[Told]) -> None:
         """These ends are told: their records may shrink. Soon, and never fails."""
@@ -208,6 +210,10 @@ class RedisJournal:
     async def _ask(self, command: _Command, account: str, job_ids: Sequence[str], details: Sequence[Any]) -> Any:
         keys = [record_key(account, job_id) for job_id in job_ids]
         return await self._groups.ask(self._script, command.value, account, keys, details)
+
+
+def _as_bools(answer: Iterable[int]) -> list[bool]:
+    return [bool(one) for one in answer]
 
 
 async def doubts_in(redis: Redis, accounts: Iterable[str]) -> dict[str, Doubts]:

@@ -8,7 +8,7 @@ Each command may be repeated: it finds what it did before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -62,13 +62,24 @@ class RedisSendings:
         """Have the script known. Never fails."""
         await self._groups.warm_up(self._script)
 
-    async def note(self, account: str, traces: Sequence[Trace]) -> list[str] | JournalAway:
-        """Leave traces; the ids of jobs of which a recipient got a second message."""
+    def note(self, account: str, traces: Sequence[Trace]) -> asyncio.Future[list[str] | JournalAway]:
+        """Leave traces; the ids of jobs of which a recipient got a second message. Few are asked about at once."""
         items = [(one.message_id, one.job_id, one.reference, one.ends_doubt) for one in traces]
-        answer = await self._ask("note", account, [one.to for one in traces], items)
-        if isinstance(answer, JournalAway):
-            return answer
-        return list(dict.fromkeys(one.job_id for one, is_second in zip(traces, answer, strict=True) if is_second))
+
+        def twice_sent(answer: Sequence[int]) -> list[str]:
+            return list(dict.fromkeys(one.job_id for one, is_second in zip(traces, answer, strict=True) if is_second))
+
+        numbers = [one.to for one in traces]
+        if len(traces) <= KEYS_TOGETHER_MAX:
+            keys = [recipient_key(account, number) for number in numbers]
+            return self._groups.ask(self._script, "note", account, keys, items, read=twice_sent)
+        return asyncio.ensure_future(self._noted(account, numbers, items, twice_sent))
+
+    async def _noted(
+        self, account: str, numbers: Sequence[str], items: Sequence[Any], twice_sent: Callable[[Any], list[str]]
+    ) -> list[str] | JournalAway:
+        answer = await self._ask("note", account, numbers, items)
+        return answer if isinstance(answer, JournalAway) else twice_sent(answer)
 
     async def look(self, account: str, asks: Sequence[Ask]) -> list[Found] | JournalAway:
         """What is known of each report; what is ours to tell then is nobody else's meanwhile."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -242,7 +242,7 @@ class Journal(Protocol):
     def expect_memory(self, account: str) -> None:
         """Something was remembered before: if the store is empty at the first claim, it has forgotten."""
 
-    async def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> list[bool] | JournalAway:
+    def conclude(self, account: str, outcomes: Sequence[tuple[Claim, Record]]) -> Awaitable[list[bool] | JournalAway]:
         """Write down what came of each claim, before it is told; False where it was somebody else's meanwhile."""
 
     def tell(self, account: str, ends: Iterable[Told]) -> None:
@@ -281,7 +281,7 @@ class Sendings(Protocol):
     answer of ``JournalAway`` means that some of it, or all, may have been done all the same.
     """
 
-    async def note(self, account: str, traces: Sequence[Trace]) -> list[str] | JournalAway:
+    def note(self, account: str, traces: Sequence[Trace]) -> Awaitable[list[str] | JournalAway]:
         """Leave traces, of any number of jobs; ids of jobs of which a recipient got a second message are returned."""
 
     async def look(self, account: str, asks: Sequence[Ask]) -> list[Found] | JournalAway:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -192,12 +192,12 @@ class Settler:
         ]
         times_asked = 0
 
-        async def conclude() -> list[bool] | JournalAway:
+        def conclude() -> Awaitable[list[bool] | JournalAway]:
             nonlocal times_asked
             times_asked += 1
-            return await self._journal.conclude(account, outcomes) if outcomes else []
+            return self._journal.conclude(account, outcomes)
 
-        answer, twice_sent = await self._traces.left_with(account, traces, conclude)
+        answer, twice_sent = await self._traces.left_with(account, traces, conclude if outcomes else nothing_to_ask)
         if unrecorded:
             self._passed(Step.AFTER_OUTCOME)
         late = [
@@ -273,6 +273,11 @@ class Settler:
             why=settlement.why,
             lane=delivery.lane,
         )
+
+
+async def nothing_to_ask() -> list[bool] | JournalAway:
+    """The answer of a journal that is to write nothing down."""
+    return []
 
 
 def _traces_of(settling: Settling) -> list[Trace]:

@@ -55,11 +55,13 @@ class Traces:
     ) -> tuple[Result | JournalAway, list[str] | JournalAway]:
         if not traces:
             return await work(), []
-        # It is a task, which begins only after ``work`` has asked.
+        working = asyncio.ensure_future(work())
+        # Asked after it, and in the same round trip.
         noting = asyncio.ensure_future(self._sendings.note(account, traces))
         try:
-            return await work(), await noting
+            return await working, await noting
         finally:
+            working.cancel()
             noting.cancel()
 
     async def _left(self, account: str, traces: Sequence[Trace], answer: list[str] | JournalAway) -> frozenset[str]:
