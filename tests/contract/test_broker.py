@@ -179,12 +179,31 @@ async def test_what_was_not_acknowledged_comes_again_and_the_old_delivery_is_no_
     first, second = await taken.next(), await taken.next()
     stand.broker.ack(first)
     assert stand.broker.is_ours(second)
+    await asyncio.sleep(0)  # acks leave at the end of a turn of the event loop
     await stand.outside.disconnect()
     again = await taken.next()
     assert (again.body, again.redelivered) == (b"two", True)
     assert not stand.broker.is_ours(second)
     stand.broker.ack(second)
     assert stand.broker.is_ours(again)
+
+
+@pytest.mark.parametrize(
+    "done", [[0, 1, 2], [7, 3, 1, 0], [9, 8, 7], [0], [4, 2, 0, 1, 3, 5, 6, 7, 8], list(range(10))], ids=str
+)
+async def test_what_is_acknowledged_together_covers_nothing_that_is_in_hand(stand: Stand, done: list[int]) -> None:
+    taken = Taken()
+    await stand.broker.consume("acme", taken)
+    for n in range(10):
+        await stand.outside.publish_job("acme", b"%d" % n)
+    held = [await taken.next() for _ in range(10)]
+    for n in done:
+        stand.broker.ack(held[n])
+    await asyncio.sleep(0)
+    await stand.outside.disconnect()
+    again = [await taken.next() for _ in range(10 - len(done))]
+    assert sorted(delivery.body for delivery in again) == [b"%d" % n for n in range(10) if n not in done]
+    assert await taken.nothing()
 
 
 async def test_a_paused_account_takes_nothing_and_the_others_go_on(stand: Stand) -> None:

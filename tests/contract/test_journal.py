@@ -259,11 +259,15 @@ async def test_of_what_goes_together_each_gets_its_own_answer(redis_url: str) ->
     async with Redis.from_url(redis_url) as redis:
         journal = redis_journal(redis)
         await verdicts(journal, wish("taken"))
+
+        async def concluded() -> list[bool] | JournalAway:
+            return await journal.conclude("acme", [(wish("taken", "w2-1"), SENT), (wish("taken"), SENT)])
+
         asked = await asyncio.gather(
             verdicts(journal, wish("job-1"), wish("taken", "w2-1")),
             verdicts(journal, wish("job-2")),
             journal.claim("other", [wish("taken", "w2-1")]),
-            journal.conclude("acme", [(wish("taken", "w2-1"), SENT), (wish("taken"), SENT)]),
+            concluded(),
             verdicts(journal, wish("job-1", "w2-1")),
         )
         await journal.close()

@@ -91,6 +91,8 @@ class RabbitBroker:
         """Close both connections; deliveries without an ack go back to their queues."""
         await self._supervisors.cancel()
         await self._asked.cancel()
+        for consumer in self._accounts.values():
+            consumer.write_acks()
         await asyncio.gather(self._consuming.close(), self._publisher.link.close())
 
     @property

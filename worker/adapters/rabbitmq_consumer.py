@@ -156,6 +156,11 @@ class AccountConsumer:
             self._wanted = None
             await self._cancel()
 
+    def write_acks(self) -> None:
+        """Tell the broker now of all acks so far: the connection is about to end."""
+        if self._acks is not None:
+            self._acks.write()
+
     async def close(self) -> None:
         """Hand over no more, and give back what has no ack."""
         self._is_closed = True

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from worker.adapters.redis_connection import REDIS_FAILURES, words_for
-from worker.adapters.redis_groups import KEYS_TOGETHER_MAX, Question, RedisGroups
+from worker.adapters.redis_groups import KEYS_TOGETHER_MAX, Question, RedisGroups, as_told
 from worker.core.recipients import MILLI, Look, found, job_of, read
 from worker.core.reports import Report
 from worker.core.sendings import Ask, Busy, Found, Repeated, SentJob, Trace
@@ -63,23 +63,13 @@ class RedisSendings:
         await self._groups.warm_up(self._script)
 
     def note(self, account: str, traces: Sequence[Trace]) -> asyncio.Future[list[str] | JournalAway]:
-        """Leave traces; the ids of jobs of which a recipient got a second message. Few are asked about at once."""
+        """Leave traces; the ids of jobs of which a recipient got a second message. It is asked now."""
         items = [(one.message_id, one.job_id, one.reference, one.ends_doubt) for one in traces]
 
         def twice_sent(answer: Sequence[int]) -> list[str]:
             return list(dict.fromkeys(one.job_id for one, is_second in zip(traces, answer, strict=True) if is_second))
 
-        numbers = [one.to for one in traces]
-        if len(traces) <= KEYS_TOGETHER_MAX:
-            keys = [recipient_key(account, number) for number in numbers]
-            return self._groups.ask(self._script, "note", account, keys, items, read=twice_sent)
-        return asyncio.ensure_future(self._noted(account, numbers, items, twice_sent))
-
-    async def _noted(
-        self, account: str, numbers: Sequence[str], items: Sequence[Any], twice_sent: Callable[[Any], list[str]]
-    ) -> list[str] | JournalAway:
-        answer = await self._ask("note", account, numbers, items)
-        return answer if isinstance(answer, JournalAway) else twice_sent(answer)
+        return self._ask("note", account, [one.to for one in traces], items, read=twice_sent)
 
     async def look(self, account: str, asks: Sequence[Ask]) -> list[Found] | JournalAway:
         """What is known of each report; what is ours to tell then is nobody else's meanwhile."""
@@ -128,15 +118,29 @@ class RedisSendings:
             return JournalAway(words_for(error))
         return [job_of(read(text), message_id) for text, (_, message_id) in zip(texts, pairs, strict=True)]
 
-    async def _ask(self, command: str, account: str, numbers: Sequence[str], items: Sequence[Any]) -> Any:
-        """One answer for each number: a thousand of them in runs that hold nobody up."""
+    def _ask(
+        self,
+        command: str,
+        account: str,
+        numbers: Sequence[str],
+        items: Sequence[Any],
+        *,
+        read: Callable[[list[Any]], Any] = as_told,
+    ) -> asyncio.Future[Any]:
+        """Ask now; ``read`` gets one answer for each number. A thousand go in runs that hold nobody up."""
         keys = [recipient_key(account, number) for number in numbers]
+        if len(keys) <= KEYS_TOGETHER_MAX:
+            return self._groups.ask(self._script, command, account, keys, items, read=read)
         runs = [slice(at, at + KEYS_TOGETHER_MAX) for at in range(0, len(keys), KEYS_TOGETHER_MAX)]
-        parts = await asyncio.gather(
-            *(self._groups.ask(self._script, command, account, keys[run], items[run]) for run in runs)
-        )
-        away = next((part for part in parts if isinstance(part, JournalAway)), None)
-        return away or [one for part in parts for one in part]
+        parts = [self._groups.ask(self._script, command, account, keys[run], items[run]) for run in runs]
+        return asyncio.ensure_future(_joined(parts, read))
+
+
+async def _joined(parts: Sequence[asyncio.Future[Any]], read: Callable[[list[Any]], Any]) -> Any:
+    """What ``read`` makes of all parts, or ``JournalAway``."""
+    answers = await asyncio.gather(*parts)
+    away = next((answer for answer in answers if isinstance(answer, JournalAway)), None)
+    return away or read([one for answer in answers for one in answer])
 
 
 def _reported(asks: Sequence[Ask], *, with_token: bool) -> tuple[list[str], list[tuple[str, ...]]]:
