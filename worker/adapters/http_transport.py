@@ -108,7 +108,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 response = await self._session.request(
                     request.method,
                     URL(str(request.url), encoded=True),
-                    headers=request.headers.multi_items(),
+                    headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
                     data=self._make_body(body) if body else None,
                     allow_redirects=False,
                 )

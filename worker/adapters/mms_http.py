@@ -150,7 +150,13 @@ async def _call(client: _Client, method: str, url: httpx.URL, headers: httpx.Hea
         return NeverLeft(f"no connection to the API: {error}")
     except httpx.TransportError as error:
         return NoAnswer(f"no whole answer from the API: {error}")
-    return Answer(response.status_code, answer, response.headers.get("retry-after"))
+    return Answer(response.status_code, answer, _retry_after_in(response))
+
+
+def _retry_after_in(response: httpx.Response) -> str | None:
+    # Not by name: the client's headers find out their encoding for that, each time.
+    values = (value for name, value in response.headers.raw if name.lower() == b"retry-after")
+    return next((value.decode("latin-1") for value in values), None)
 
 
 def _content_of(response: httpx.Response) -> httpx.ByteStream:

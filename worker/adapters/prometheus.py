@@ -88,12 +88,27 @@ class Metrics(Series):
     def observe(self, seen: Observation) -> None:  # noqa: C901, PLR0912, PLR0915 - one line per kind of observation
         """Take in what the flow tells."""
         match seen:
+            # Those that come with each job are first: a case costs what those before it cost.
             case JobReceived(account, redelivered):
                 self.of(self.jobs_received, account, "true" if redelivered else "false").inc()
-            case Suspected(account):
-                self.of(self.jobs_suspected, account).inc()
+            case SlotTaken(account, waited_s, late_s, slot_wait_s):
+                self.of(self.job_queue_wait, account).observe(waited_s)
+                self.of(self.ratelimit_wait, account).observe(slot_wait_s)
+                self.slot_late.observe(late_s)
+            case CallFinished():
+                self._call_finished(seen)
+            case Published(duration_s, failure):
+                self.publish_duration.observe(duration_s)
+                if failure is not None:
+                    self.of(self.publish_failures, failure if failure in PUBLISH_FAILURES else "other").inc()
             case JobFinished():
                 self._job_finished(seen)
+            case JournalAnswered(duration_s, away_because):
+                self.journal_duration.observe(duration_s)
+                if away_because is not None:
+                    self.journal_failures.inc()
+            case Suspected(account):
+                self.of(self.jobs_suspected, account).inc()
             case DuplicateSuppressed(account, source):
                 self.of(self.duplicates_suppressed, account, source).inc()
             case DuplicateSendDetected(account):
@@ -116,18 +131,8 @@ class Metrics(Series):
                     self.drains.set(count, result)
             case JobRequeued(account, reason):
                 self.of(self.jobs_requeued, account, reason).inc()
-            case CallFinished():
-                self._call_finished(seen)
-            case SlotTaken(account, waited_s, late_s, slot_wait_s):
-                self.of(self.job_queue_wait, account).observe(waited_s)
-                self.of(self.ratelimit_wait, account).observe(slot_wait_s)
-                self.slot_late.observe(late_s)
             case LimiterAnswered():
                 self._limiter_answered(seen)
-            case JournalAnswered(duration_s, away_because):
-                self.journal_duration.observe(duration_s)
-                if away_because is not None:
-                    self.journal_failures.inc()
             case AccountSuspended(account, because):
                 self.of(self.account_suspended, account, because).set(1)
             case AccountResumed(account):
@@ -150,10 +155,6 @@ class Metrics(Series):
                 self.of(self.broker_losses, role).inc()
             case BrokerBlocked(role, is_blocked):
                 self.of(self.broker_blocked, role).set(is_blocked)
-            case Published(duration_s, failure):
-                self.publish_duration.observe(duration_s)
-                if failure is not None:
-                    self.of(self.publish_failures, failure if failure in PUBLISH_FAILURES else "other").inc()
             case Consuming(queue, is_active):
                 self.of(self.consumer_active, queue).set(is_active)
             case DrainStarted():
