@@ -86,6 +86,45 @@ async def consuming(amqp_url: str, look_s: float = 60, through: str | None = Non
         await broker.close()
 
 
+async def test_deliveries_are_taken_in_the_step_that_reads_them_on_a_new_connection_too(amqp_url: str) -> None:
+    async with consuming(amqp_url) as scene:
+        steps: list[asyncio.Task[object] | None] = []
+
+        def take(delivery: Delivery) -> None:
+            steps.append(asyncio.current_task())
+            scene.acme(delivery)
+
+        for _ in range(2):
+            await scene.broker.consume("acme", take)
+            await scene.publish(b"1", b"2", b"3")
+            for _ in range(3):
+                scene.broker.ack(await scene.acme.next())
+            assert len(steps) == 3
+            assert len(set(steps)) == 1
+            steps.clear()
+            await asyncio.sleep(0)  # acks leave at the end of a turn of the event loop
+            scene.broker._consuming.end("a test broke it")
+            await until(lambda: not scene.broker._consuming.ready.is_set())
+            await until(lambda: scene.broker.not_ready_because is None)
+
+
+async def test_what_a_taker_raises_is_told_and_the_next_delivery_is_taken(amqp_url: str) -> None:
+    async with consuming(amqp_url) as scene:
+        failures: list[BaseException] = []
+        scene.broker._accounts["acme"]._on_failure = failures.append
+        errors = [RuntimeError("a bug")]
+
+        def take(delivery: Delivery) -> None:
+            if errors:
+                raise errors.pop()
+            scene.acme(delivery)
+
+        await scene.broker.consume("acme", take)
+        await scene.publish(b"1", b"2")
+        assert (await scene.acme.next()).body == b"2"
+        assert [str(failure) for failure in failures] == ["a bug"]
+
+
 async def test_a_deleted_queue_is_declared_and_consumed_again_and_what_is_in_hand_is_not_lost(amqp_url: str) -> None:
     async with consuming(amqp_url) as scene:
         await scene.publish(b"in hand", b"too")

@@ -46,6 +46,7 @@ class RabbitBroker:
         self._observe = observe
         self._monotonic = monotonic
         self._topology = topology
+        self._on_failure = on_failure
         self._supervisors = Tasks(on_failure)
         self._asked = Tasks(on_failure)
         # Every role declares what all share: each may come back after somebody deleted what it needs.
@@ -165,6 +166,7 @@ class RabbitBroker:
                 timeout_s=self._timeout_s,
                 observe=self._observe,
                 monotonic=self._monotonic,
+                on_failure=self._on_failure,
             )
             self._supervisors.start(consumer.keep())
         return consumer

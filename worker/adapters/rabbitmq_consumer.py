@@ -21,14 +21,13 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
 
 from worker.adapters.rabbitmq_acks import Acks
 from worker.adapters.rabbitmq_connection import AMQP_FAILURES, answers_or_gone, why
-from worker.adapters.rabbitmq_in_place import TAKEN, InPlace, take_in_place
+from worker.adapters.rabbitmq_in_place import Receive, consume_in_place
 from worker.adapters.rabbitmq_link import BackOff, Link
 from worker.core.delivery import Delivery, Lane
 from worker.core.status import Depth
@@ -102,8 +101,19 @@ class _Wanted:
 class AccountConsumer:
     """Has one account's deliveries handed over, on each new connection of ``link`` again."""
 
-    def __init__(self, *, account: str, link: Link, timeout_s: float, observe: Observer, monotonic: Monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        account: str,
+        link: Link,
+        timeout_s: float,
+        observe: Observer,
+        monotonic: Monotonic,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        """``on_failure`` is told what a delivery's taker raises."""
         self.account = account
+        self._on_failure = on_failure
         self._link = link
         self._timeout_s = timeout_s
         self._observe = observe
@@ -230,7 +240,6 @@ class AccountConsumer:
             self._dead_tags.clear()
             opened = await self._link.open_channel(is_confirmed=False, on_end=self._channel_ended)
             opened.on_consumer_cancel_callbacks.add(self._cancelled_by_broker)
-            take_in_place(opened)
             self._acks = acks = Acks(opened)
         channel = acks.channel
         while self._dead_tags:
@@ -244,12 +253,8 @@ class AccountConsumer:
             # Noted before it is there: the broker may cancel it in the same breath.
             self._consumers[queue] = consumer
             try:
-                await channel.basic_consume(
-                    queue,
-                    self._receiver(wanted.take, lane, consumer, acks),
-                    consumer_tag=consumer.tag,
-                    timeout=self._timeout_s,
-                )
+                receive = self._receiver(wanted.take, lane, consumer, acks)
+                await consume_in_place(channel, queue, receive, consumer_tag=consumer.tag, timeout_s=self._timeout_s)
             except BaseException:
                 self._inactive(consumer)
                 raise
@@ -308,26 +313,27 @@ class AccountConsumer:
             self._told = self._because
             self._observe(AccountNotConsumed(self.account, self._because))
 
-    def _receiver(self, take: Take, lane: Lane, consumer: Consumer, acks: Acks) -> Callable[[DeliveredMessage], Any]:
-        def receive(message: DeliveredMessage) -> InPlace:
+    def _receiver(self, take: Take, lane: Lane, consumer: Consumer, acks: Acks) -> Receive:
+        def receive(message: DeliveredMessage) -> None:
             properties = message.header.properties
             received_at_s, delivery_tag = self._monotonic(), message.delivery_tag or 0
             consumer.received += 1
             consumer.unacked += 1
             acks.took(delivery_tag, received_at_s)
-            take(
-                Delivery(
-                    account=self.account,
-                    lane=lane,
-                    body=message.body,
-                    headers=properties.headers or {},
-                    redelivered=bool(message.redelivered),
-                    published_at=_as_moment(properties.timestamp),
-                    received_at_s=received_at_s,
-                    receipt=Receipt(acks, delivery_tag, consumer),
-                )
+            delivery = Delivery(
+                account=self.account,
+                lane=lane,
+                body=message.body,
+                headers=properties.headers or {},
+                redelivered=bool(message.redelivered),
+                published_at=_as_moment(properties.timestamp),
+                received_at_s=received_at_s,
+                receipt=Receipt(acks, delivery_tag, consumer),
             )
-            return TAKEN
+            try:
+                take(delivery)
+            except Exception as surprise:  # noqa: BLE001 - whoever reads must go on; it is not lost
+                self._on_failure(surprise)
 
         return receive
 
