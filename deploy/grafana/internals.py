@@ -145,7 +145,7 @@ RUNTIME = Row(
         TimeSeries(
             title="Memory",
             shows="Resident memory of each process.",
-            healthy="100 MB, and what is held: MMS_HELD_BYTES_MAX at most (256 MB by default).",
+            healthy="100 MB, and twice what is held: MMS_HELD_BYTES_MAX at most (32 MB by default).",
             otherwise="lower MMS_HELD_BYTES_MAX, or give it more: as deployed, a worker may have 1 GiB, and "
             "a receiver 512 MiB.",
             queries=(Query(now("process_resident_memory_bytes", by=("instance",)), "{{instance}}"),),

@@ -66,6 +66,9 @@ class Traces:
 
     async def _left(self, account: str, traces: Sequence[Trace], answer: list[str] | JournalAway) -> frozenset[str]:
         """Try again for a while, where there was no answer."""
+        if not isinstance(answer, JournalAway):
+            self._is_giving_up = False
+            return frozenset(answer)
         again_s = AGAIN_S_MIN
         try:
             async with asyncio.timeout(LATER_S_MAX_AGAIN if self._is_giving_up else LATER_S_MAX):

@@ -82,7 +82,7 @@ class Settings(BrokerSettings):
     )
     prefetch: int = Field(2_000, ge=1, le=10_000, description="deliveries held per queue, fewer if it is slow")
     held_bytes_max: int = Field(
-        256_000_000,
+        32_000_000,
         ge=16_000_000,
         le=64_000_000_000,
         description="bytes of jobs held per process, shared by its accounts",
