@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
+from pamqp.commands import Channel
 
 from deploy.local import RabbitMQ
 from deploy.local.rabbitmq_server import USER
@@ -235,6 +236,37 @@ async def test_a_channel_that_the_broker_closes_is_the_trouble_of_its_account_al
         assert not scene.broker.is_ours(held)
         await scene.until_whole()
         assert "unknown delivery tag 99" in str(scene.told()[0])
+        assert scene.disturbed_nobody(theirs, again)
+
+
+async def test_an_ack_in_the_moment_in_which_the_broker_closes_a_channel_ends_no_other(
+    amqp_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the broker's word and the channel's end lie some turns of the event loop, in which jobs are settled."""
+    async with consuming(amqp_url) as scene:
+        await scene.publish(b"held")
+        await scene.publish(b"theirs", key="other")
+        held, theirs = await scene.acme.next(), await scene.other.next()
+        assert isinstance(held.receipt, Receipt)
+        channel = held.receipt.acks.channel
+        close = channel._on_close_frame
+        were_ours = []
+
+        async def closed_while_a_job_is_settled(frame: Channel.Close) -> None:
+            asyncio.get_running_loop().call_soon(settle)
+            await close(frame)
+
+        def settle() -> None:
+            were_ours.append(scene.broker.is_ours(held))
+            scene.broker.ack(held)
+
+        monkeypatch.setattr(channel, "_on_close_frame", closed_while_a_job_is_settled)
+        scene.broker.ack(replace(held, receipt=replace(held.receipt, delivery_tag=99)))
+        again = await scene.acme.next()
+        assert (again.body, again.redelivered) == (b"held", True)
+        assert were_ours == [False]
+        await scene.publish(b"more", key="other")
+        await scene.other.next()
         assert scene.disturbed_nobody(theirs, again)
 
 

@@ -14,6 +14,8 @@ import struct
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 
+from worker.adapters.rabbitmq_connection import is_ending
+
 #: When the connection's queue of frames is full, the acks are written after this.
 FULL_WAIT_S = 0.05
 #: Frame type, channel, length, class and method (Basic.Ack), delivery tag, multiple, end (AMQP 0-9-1, sections 2.3.5
@@ -30,6 +32,11 @@ class Acks:
         self._in_hand: dict[int, float] = {}
         self._done: list[int] = []
         self._writing: asyncio.Handle | None = None
+
+    @property
+    def reach_the_broker(self) -> bool:
+        """Whether an ack still counts; if not, the broker hands out again what had none."""
+        return not is_ending(self.channel)
 
     @property
     def oldest_since_s(self) -> float | None:
@@ -53,7 +60,7 @@ class Acks:
             self._writing.cancel()
             self._writing = None
         done, self._done = self._done, []
-        if not done or self.channel.is_closed:
+        if not done or not self.reach_the_broker:
             return
         if self.channel.write_queue.full():
             self._done = done

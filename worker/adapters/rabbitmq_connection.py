@@ -134,6 +134,16 @@ async def open_raw_channel(connection: AbstractConnection, *, is_confirmed: bool
     return channel
 
 
+def is_ending(channel: Channel) -> bool:
+    """Whether ``channel`` has ended or is about to: nothing may be written there any more.
+
+    The broker ends the whole connection, with all other channels, for a frame on a channel whose end was agreed upon.
+    aiormq says that a channel is closed some turns of the event loop after that; it knows before, and its own methods
+    look there.
+    """
+    return channel.is_closed or channel._Channel__close_event.is_set()  # type: ignore[attr-defined] # noqa: SLF001
+
+
 async def declare(channel: AbstractChannel, topology: Topology, timeout_s: float) -> None:
     """Declare what is missing. Raises ``CannotStart`` when something exists in another shape."""
     standing = await _standing(channel, topology, timeout_s) if topology.of_others else frozenset()

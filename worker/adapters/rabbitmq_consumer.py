@@ -84,7 +84,7 @@ class Receipt:
     @property
     def is_good(self) -> bool:
         """Whether the channel is still open; if not, the broker hands out again what had no ack."""
-        return not self.acks.channel.is_closed
+        return self.acks.reach_the_broker
 
     def ack(self) -> None:
         """The delivery is done with. When its channel is gone, nothing happens."""
