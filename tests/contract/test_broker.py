@@ -332,6 +332,22 @@ async def test_of_publications_made_together_each_fails_on_its_own(amqp_url: str
     await broker.close()
 
 
+async def test_a_publication_that_cannot_be_written_has_no_other_confirmed_before_the_broker_has_it(
+    amqp_url: str,
+) -> None:
+    broker = await rabbit(amqp_url)
+    first, cannot_be, second, third = (
+        Publication("", queue, b"letter", {}) for queue in ("mms.dead", "q" * 256, "mms.dead", "mms.dead")
+    )
+    with pytest.raises(TypeError, match="exceeds maximum length"):
+        broker.publish_many([first, cannot_be])
+    async with asyncio.timeout(2):
+        await asyncio.gather(*broker.publish_many([second, third]))
+    async with await aio_pika.connect(amqp_url) as connection:
+        assert await RabbitOutside(connection, broker).bodies("mms.dead", 3) == [b"letter"] * 3
+    await broker.close()
+
+
 async def test_publications_under_way_fail_when_their_connection_ends_and_at_once_while_there_is_none(
     amqp_url: str,
 ) -> None:

@@ -18,7 +18,7 @@ from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 from aiormq.exceptions import PublishError
 
-from worker.adapters.rabbitmq_connection import BrokerAddress
+from worker.adapters.rabbitmq_connection import BrokerAddress, is_ending
 from worker.adapters.rabbitmq_link import Link
 from worker.adapters.rabbitmq_publications import encoded
 from worker.core.delivery import Publication
@@ -81,11 +81,11 @@ class _Line:
 
     def write(self) -> None:
         """Hand the frames to the connection. One write for all publications of a turn; nothing waits in between."""
-        if self.channel.write_queue.full() and not self.channel.is_closed:
+        if self.channel.write_queue.full() and not is_ending(self.channel):
             asyncio.get_running_loop().call_later(FULL_WAIT_S, self.write)
             return
         frames, self.frames = self.frames, []
-        if not self.channel.is_closed:
+        if not is_ending(self.channel):
             self.channel.write_queue.put_nowait(ChannelFrame(payload=b"".join(frames), should_close=False))
 
 
@@ -135,7 +135,7 @@ class Publisher:
         now_s = self._monotonic()
         confirms = [loop.create_future() for _ in publications]
         line = self._line
-        if line is None or line.channel.is_closed or line.channel.write_queue.full():
+        if line is None or is_ending(line.channel) or line.channel.write_queue.full():
             for confirm in confirms:
                 self._end(confirm, now_s, "not connected")
             return confirms
@@ -143,10 +143,8 @@ class Publisher:
             loop.call_soon(line.write)
         # Nothing else writes to this channel, and nothing waits in between, so that the broker counts the publications
         # as we do. What counts is the confirm; to wait for the socket's buffer as well would serialise publications.
-        line.frames += [
-            self._expect(line, publication, confirm, now_s)
-            for publication, confirm in zip(publications, confirms, strict=True)
-        ]
+        for publication, confirm in zip(publications, confirms, strict=True):
+            self._write(line, publication, confirm, now_s)
         return confirms
 
     async def watch(self) -> None:
@@ -186,10 +184,11 @@ class Publisher:
         self._line = line = _Line(channel)
         channel.closing.add_done_callback(lambda _: self._lost(line))
 
-    def _expect(self, line: _Line, publication: Publication, confirm: asyncio.Future[None], now_s: float) -> bytes:
-        """Count the publication, as the broker will, and have what it says lead to ``confirm``; returns its frames.
+    def _write(self, line: _Line, publication: Publication, confirm: asyncio.Future[None], now_s: float) -> None:
+        """Count the publication, as the broker will, have what it says lead to ``confirm``, and leave it to be written.
 
-        This is what ``Channel.basic_publish`` does around its lock, for one that is written with others.
+        This is what ``Channel.basic_publish`` does around its lock, for one that is written with others. What is counted
+        is written, also when one of the others cannot be: else all later confirms would be taken for an earlier one's.
         """
         channel = line.channel
         delivery_tag = channel.delivery_tag + 1
@@ -202,7 +201,7 @@ class Publisher:
         channel.confirmations[delivery_tag] = cast("asyncio.Future[Any]", waiting)
         channel.message_id_delivery_tag[message_id] = delivery_tag
         line.unconfirmed[delivery_tag] = waiting
-        return frames
+        line.frames.append(frames)
 
     def _said(self, line: _Line, waiting: _Unconfirmed, error: BaseException | None) -> None:
         """Take in what the broker said about one publication."""
