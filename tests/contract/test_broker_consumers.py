@@ -223,6 +223,32 @@ async def test_a_queue_with_other_properties_is_told_once_and_the_other_accounts
         assert scene.broker.is_ours(again)
 
 
+async def test_acks_never_cover_a_delivery_that_was_lost_on_its_way_to_us(amqp_url: str) -> None:
+    """The client library drops what comes for a consumer that it does not know; for the broker it is in hand."""
+    async with consuming(amqp_url) as scene:
+        (bulk,) = [one for one in scene.broker._accounts["acme"].consumers if one.queue == QUEUE]
+        await scene.publish(b"one")
+        one = await scene.acme.next()
+        assert isinstance(one.receipt, Receipt)
+        known = one.receipt.acks.channel.consumers
+        receive = known.pop(bulk.tag)
+        await scene.publish(b"lost")
+        queue = await scene.channel.get_queue(QUEUE, ensure=False)
+        async with asyncio.timeout(10):
+            while (await scene.channel.declare_queue(QUEUE, passive=True)).declaration_result.message_count:
+                await asyncio.sleep(0.01)
+        await scene.publish(b"two", key="acme.urgent")
+        two = await scene.acme.next()
+        known[bulk.tag] = receive
+        await scene.publish(b"three")
+        for delivery in (one, two, await scene.acme.next()):
+            scene.broker.ack(delivery)
+        await scene.broker.forget("acme")
+        lost = await queue.get()
+        assert (lost.body, lost.redelivered) == (b"lost", True)
+        assert await queue.get(fail=False) is None
+
+
 async def test_a_channel_that_the_broker_closes_is_the_trouble_of_its_account_alone(amqp_url: str) -> None:
     """An ack for what the broker does not know is an error of the whole channel to it."""
     async with consuming(amqp_url) as scene:

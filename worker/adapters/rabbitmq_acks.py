@@ -29,6 +29,7 @@ class Acks:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self._newest = 0
         self._in_hand: dict[int, float] = {}
         self._done: list[int] = []
         self._writing: asyncio.Handle | None = None
@@ -44,7 +45,14 @@ class Acks:
         return next(iter(self._in_hand.values()), None)
 
     def took(self, delivery_tag: int, at_s: float) -> None:
-        """A delivery came, at that moment (monotonic)."""
+        """A delivery came, at that moment (monotonic).
+
+        Tags count up by one: what was left out came, and was lost between the client library and us. For the broker it
+        is in hand, so that no ack may cover it; it comes again when the channel ends.
+        """
+        if delivery_tag != self._newest + 1:
+            self._in_hand.update(dict.fromkeys(range(self._newest + 1, delivery_tag), at_s))
+        self._newest = delivery_tag
         self._in_hand[delivery_tag] = at_s
 
     def ack(self, delivery_tag: int) -> None:
