@@ -362,6 +362,16 @@ async def test_connections_opened_ahead_are_the_ones_that_calls_use(ca: trustme.
         assert server.connections == 3
 
 
+async def test_opening_ahead_after_a_call_has_nothing_to_do_with_that_call(ca: trustme.CA) -> None:
+    strange: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: strange.append(context))
+    async with serving(answer_all, ca) as server, transport(ca, read_s=0.05) as through:
+        await post(through, server.url)
+        assert await through.connect_ahead(server.url, 2) == 2
+        await asyncio.sleep(0.1)  # what the call was allowed to take
+        assert not strange
+
+
 async def test_opening_ahead_never_fails(ca: trustme.CA, unused_tcp_port: int) -> None:
     async with transport(ca) as through:
         assert await through.connect_ahead(f"https://127.0.0.1:{unused_tcp_port}/", 3) == 0

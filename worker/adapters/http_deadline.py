@@ -23,9 +23,12 @@ class Deadline:
         self._until_s = self._loop.time() + limit_s
         self._timeout = asyncio.timeout(None)
         self._due: asyncio.TimerHandle | None = None
+        self._is_over = False
 
     def shorten(self, limit_s: float) -> None:
-        """Wait no longer than ``limit_s`` from now on."""
+        """Wait no longer than ``limit_s`` from now on; nothing, once the call is over."""
+        if self._is_over:
+            return
         self._until_s = min(self._until_s, self._loop.time() + limit_s)
         self._schedule()
 
@@ -37,6 +40,7 @@ class Deadline:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_over = True
         if self._due is not None:
             self._due.cancel()
         await self._timeout.__aexit__(kind, error, traceback)
