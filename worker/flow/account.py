@@ -130,6 +130,7 @@ class AccountSender:
         self._jobs_per_call = 1.0
         self._room = asyncio.Semaphore(limits.calls_max)
         self._is_draining = False
+        self._on_failure = on_failure
         self._loops = Tasks(on_failure)
         self._jobs = Tasks(on_failure)
         self._intake = Intake(
@@ -347,7 +348,10 @@ class AccountSender:
             self.underway.calls -= 1
             self.underway.calling -= len(batch.jobs)
             self._room.release()
-        self._react(outcome, slot, called_at_s)
+        try:
+            self._react(outcome, slot, called_at_s)
+        except Exception as surprise:  # noqa: BLE001 - it ends the worker, and must not leave these jobs in doubt
+            self._on_failure(surprise)
         return outcome
 
     def _react(self, outcome: Outcome, slot: Slot, called_at_s: float) -> None:

@@ -52,6 +52,22 @@ def test_what_waits_together_leaves_together_and_each_job_has_its_own_end() -> N
     run_virtual(story())
 
 
+def test_a_surprise_beside_the_answer_is_seen_and_leaves_no_job_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprise(*_: object) -> None:
+        raise ValueError("a bug")
+
+    async def story() -> None:
+        async with Stage(recipients_max=1000) as stage:
+            monkeypatch.setattr(stage.limiter, "answered", surprise)
+            publish(stage, *range(3))
+            await stage.until(lambda: len(stage.events()) == 3, limit_s=60)
+            assert {kind for _, kind in stage.ends()} == {"mms.job.sent"}
+            assert [str(failure) for failure in stage.failures] == ["a bug"]
+            stage.failures.clear()
+
+    run_virtual(story())
+
+
 def test_an_idle_account_sends_at_once() -> None:
     async def story() -> None:
         async with Stage(recipients_max=1000) as stage:
