@@ -223,6 +223,27 @@ async def test_a_queue_with_other_properties_is_told_once_and_the_other_accounts
         assert scene.broker.is_ours(again)
 
 
+async def test_what_is_settled_while_its_account_is_being_forgotten_disturbs_no_other(amqp_url: str) -> None:
+    async with consuming(amqp_url) as scene:
+        await scene.publish(b"settled", b"late")
+        await scene.publish(b"theirs", key="other")
+        settled, late, theirs = await scene.acme.next(), await scene.acme.next(), await scene.other.next()
+        scene.broker.ack(settled)
+        account = scene.broker._accounts["acme"]
+        forgetting = asyncio.create_task(scene.broker.forget("acme"))
+        async with asyncio.timeout(10):
+            while account._acks is not None:  # noqa: ASYNC110 - turns of the event loop
+                await asyncio.sleep(0)
+        assert not forgetting.done()
+        assert not scene.broker.is_ours(late)
+        scene.broker.ack(late)
+        await forgetting
+        queue = await scene.channel.get_queue(QUEUE)
+        assert (await queue.get()).body == b"late"
+        assert await queue.get(fail=False) is None
+        assert scene.disturbed_nobody(theirs)
+
+
 async def test_acks_never_cover_a_delivery_that_was_lost_on_its_way_to_us(amqp_url: str) -> None:
     """The client library drops what comes for a consumer that it does not know; for the broker it is in hand."""
     async with consuming(amqp_url) as scene:
@@ -235,7 +256,7 @@ async def test_acks_never_cover_a_delivery_that_was_lost_on_its_way_to_us(amqp_u
         await scene.publish(b"lost")
         queue = await scene.channel.get_queue(QUEUE, ensure=False)
         async with asyncio.timeout(10):
-            while (await scene.channel.declare_queue(QUEUE, passive=True)).declaration_result.message_count:
+            while await depth(scene):  # noqa: ASYNC110 - the broker's number
                 await asyncio.sleep(0.01)
         await scene.publish(b"two", key="acme.urgent")
         two = await scene.acme.next()
@@ -376,6 +397,11 @@ async def test_what_the_broker_refuses_to_take_fails_alone_and_the_connection_st
             await letter.ack()
         await until_published(scene.broker, Publication("", "mms.dead", b"letter", {}))
         assert scene.lost() == []
+
+
+async def depth(scene: Scene) -> int:
+    """How many jobs the broker has that nobody has in hand."""
+    return (await scene.channel.declare_queue(QUEUE, passive=True)).declaration_result.message_count or 0
 
 
 async def publish_for_ever(broker: RabbitBroker, letter: Publication) -> None:

@@ -29,6 +29,7 @@ class Acks:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
+        self._is_over = False
         self._newest = 0
         self._in_hand: dict[int, float] = {}
         self._done: list[int] = []
@@ -37,7 +38,7 @@ class Acks:
     @property
     def reach_the_broker(self) -> bool:
         """Whether an ack still counts; if not, the broker hands out again what had none."""
-        return not is_ending(self.channel)
+        return not self._is_over and not is_ending(self.channel)
 
     @property
     def oldest_since_s(self) -> float | None:
@@ -61,6 +62,11 @@ class Acks:
         self._done.append(delivery_tag)
         if self._writing is None:
             self._writing = asyncio.get_running_loop().call_soon(self.write)
+
+    def end(self) -> None:
+        """Tell the broker of all acks so far, and of none that come later: the channel is about to be closed."""
+        self.write()
+        self._is_over = True
 
     def write(self) -> None:
         """Tell the broker now. When the channel is gone, nothing happens: it hands out again what had no ack."""

@@ -179,7 +179,7 @@ class AccountConsumer:
             acks, self._acks = self._acks, None
             self._all_inactive()
             if acks is not None:
-                acks.write()
+                acks.end()
                 await self._link.close_channel(acks.channel)
         self._lacking.set()  # ends ``keep``
 
