@@ -14,6 +14,7 @@ from tests.virtual_time import run_virtual
 from worker.adapters.memory import MemoryBroker, MemoryServer, SeenCall
 from worker.core.delivery import Delivery, Lane, Publication
 from worker.core.job import Job
+from worker.core.journal import Told
 from worker.core.outcome import Answer, JobOutcome, NeverLeft, NoAnswer, Response
 from worker.core.settlement import Moment, Settlement, after_call
 from worker.flow.observations import CallFinished, JobFinished, JobRequeued, Surprise
@@ -63,6 +64,29 @@ def test_a_surprise_beside_the_answer_is_seen_and_leaves_no_job_in_doubt(monkeyp
             await stage.until(lambda: len(stage.events()) == 3, limit_s=60)
             assert {kind for _, kind in stage.ends()} == {"mms.job.sent"}
             assert [str(failure) for failure in stage.failures] == ["a bug"]
+            stage.failures.clear()
+
+    run_virtual(story())
+
+
+def test_a_surprise_with_one_acknowledgement_is_seen_and_keeps_none_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        async with Stage(recipients_max=1000) as stage:
+            tell = stage.journal.tell
+
+            def tell_of_all_but_one(account: str, ends: list[Told]) -> None:
+                if ends[0].job_id == "j70":
+                    raise ValueError("a bug")
+                tell(account, ends)
+
+            monkeypatch.setattr(stage.journal, "tell", tell_of_all_but_one)
+            publish(stage, *range(100))
+            await stage.until(lambda: len(stage.observed(JobFinished)) == 99, limit_s=60)
+            await stage.until(lambda: bool(stage.failures), limit_s=60)
+            assert [str(failure) for failure in stage.failures] == ["a bug"]
+            assert stage.broker.held == 0
             stage.failures.clear()
 
     run_virtual(story())
