@@ -187,8 +187,9 @@ class Publisher:
     def _write(self, line: _Line, publication: Publication, confirm: asyncio.Future[None], now_s: float) -> None:
         """Count the publication, as the broker will, have what it says lead to ``confirm``, and leave it to be written.
 
-        This is what ``Channel.basic_publish`` does around its lock, for one that is written with others. What is counted
-        is written, also when one of the others cannot be: else all later confirms would be taken for an earlier one's.
+        This is what ``Channel.basic_publish`` does around its lock, for one that is written with others. What is
+        counted is written, also when one of the others cannot be: else all later confirms would be taken for an
+        earlier one's.
         """
         channel = line.channel
         delivery_tag = channel.delivery_tag + 1
