@@ -53,7 +53,7 @@ class Acks:
         """
         if delivery_tag != self._newest + 1:
             self._in_hand.update(dict.fromkeys(range(self._newest + 1, delivery_tag), at_s))
-        self._newest = delivery_tag
+        self._newest = max(self._newest, delivery_tag)
         self._in_hand[delivery_tag] = at_s
 
     def ack(self, delivery_tag: int) -> None:

@@ -2,7 +2,8 @@
 
 While one group is on its way the next one gathers, and what is asked alike about one account goes in one run of its
 script, so that what a question costs does not grow with the rate. Within a group each script is asked in the order in
-which it was first asked; so what is asked at once, of several scripts, is done in the order of asking.
+which it was first asked; so what is asked at once, of several scripts, is done in the order of asking, unless something
+like the second was waiting alone already. All of a group is there within the same moment in any case.
 
 A question whose answer is lost may have been carried out: whoever asks says what follows from that.
 """
