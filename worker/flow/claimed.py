@@ -74,7 +74,8 @@ class ClaimedJobs:
         Their claims are let go for whoever is handed them now: kept, they would look like calls that nobody ended.
         """
         ours = tuple(ready for ready in jobs if self._broker.is_ours(ready.delivery))
-        if gone := set(jobs) - set(ours):
+        if len(ours) < len(jobs):
+            gone = set(jobs).difference(ours)
             self._dropped(ready.delivery for ready in gone)
             self._release(gone & self._waiting)
         return ours
