@@ -4,6 +4,8 @@ DEMO_ARGS ?=
 KILLS_ARGS ?=
 OUTAGE_ARGS ?=
 BENCH_ARGS ?=
+LOADTEST_ARGS ?=
+SCENARIO ?= steady
 TIMES ?= 20
 SECONDS ?= 300
 SEED ?=
@@ -19,7 +21,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 SECURITY_TOOLS = $(PYTHON) -m venv "$$tools"; \
   "$$tools/bin/pip" install -qq --disable-pip-version-check --require-hashes -r deploy/security/tools.lock
-.PHONY: help environment setup demo chaos kills outage bench-pace bench-limit bench-speed bench-receive test simulate check fmt lock clean \
+.PHONY: help environment setup demo chaos kills outage bench bench-pace bench-limit bench-speed bench-receive loadtest soak test simulate check fmt lock clean \
 	generate dashboards-check image audit sbom up down
 
 help: ## this list
@@ -45,7 +47,14 @@ kills: setup ## kill a worker at each step of a job's way, TIMES=20 times, and c
 outage: setup ## have the API out for 30 s, in three ways, and count what that costs (OUTAGE_ARGS="--kinds hang")
 	@$(RUN) -m loadtest.outage $(OUTAGE_ARGS)
 
+loadtest: setup ## a scenario against the whole system, as JSON and a page in .run/loadtest (SCENARIO=spike; LOADTEST_ARGS="--seconds 30")
+	@$(RUN) -m loadtest run $(SCENARIO) $(LOADTEST_ARGS)
+
+soak: setup ## two hours at the limit: memory flat, no errors (LOADTEST_ARGS="--seconds 600")
+	@$(RUN) -m loadtest run soak $(LOADTEST_ARGS)
+
 test: setup ## all tests, with servers of their own (PYTEST_ARGS="-k limiter")
+	@$(RUN) -m deploy.local browser
 	$(RUN) -m pytest $(PYTEST_ARGS)
 
 simulate: environment ## ten thousand seeded runs of the flow with faults, in virtual time (SEEDS=1000)
@@ -100,6 +109,9 @@ sbom: ## what a worker is made of, as CycloneDX: dist/sbom.cdx.json
 clean: ## remove .venv, .venv-rivals and caches
 	rm -rf .venv .venv-rivals .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find worker deploy loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+bench: setup ## our worker beside what others would pick, and the floor (12 minutes; BENCH_ARGS="--rounds 3 --json peers.json")
+	@$(RUN) -m loadtest.bench peers $(BENCH_ARGS)
 
 bench-pace: setup ## measure how well the limit is used and kept (BENCH_ARGS="--rate 150 --json pace.json")
 	@$(RUN) -m loadtest.bench pace $(BENCH_ARGS)

@@ -2,6 +2,7 @@
 
 environment   makes .venv with the locked requirements (a no-op when up to date)
 setup         makes sure that RabbitMQ, Redis and Prometheus can be started here; installs them where it may
+browser       makes sure that Chromium can be started here; installs it where it may
 run           starts both on free ports, prints their addresses, and serves until Ctrl-C or SIGTERM
 """
 
@@ -9,13 +10,15 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from deploy.local.apt import apt_install, can_install
 from deploy.local.environment import ensure_environment
 from deploy.local.failure import ServerError, ServersMissingError
-from deploy.local.located import Compose, Missing, Native, locate, prometheus_binary
+from deploy.local.located import Compose, Missing, Native, chromium_binary, locate, prometheus_binary
 from deploy.local.rabbitmq_server import RabbitMQ
 from deploy.local.redis_server import Redis
 
@@ -46,18 +49,30 @@ def ensure_servers() -> None:
 
 def ensure_prometheus() -> None:
     """The demo does without it, so where it cannot be had that is said, and no more."""
+    if _is_there("prometheus", prometheus_binary, UNITS["prometheus"]):
+        print("Prometheus: installed; a private one is started when needed.", flush=True)
+
+
+def ensure_chromium() -> None:
+    """Tests of pages alone need it: where it cannot be had that is said, and they say it again."""
+    if _is_there("chromium", chromium_binary):
+        print("Chromium: installed; tests of pages start it without a window.", flush=True)
+
+
+def _is_there(package: str, find: Callable[[], Path], units: Sequence[str] = ()) -> bool:
+    """Install it where that may be done; say why not where it may not."""
     try:
-        prometheus_binary()
+        find()
     except ServersMissingError:
         try:
             if not can_install():
                 raise
-            print("Installing prometheus with apt; no service will be started ...", flush=True)
-            apt_install(["prometheus"], UNITS["prometheus"])
+            print(f"Installing {package} with apt; no service will be started ...", flush=True)
+            apt_install([package], units)
         except ServerError as error:
             print(f"Note: {error}", flush=True)
-            return
-    print("Prometheus: installed; a private one is started when needed.", flush=True)
+            return False
+    return True
 
 
 def ensure_all() -> None:
@@ -81,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = {"environment": ensure_environment, "setup": ensure_all, "run": run}
+    commands = {"environment": ensure_environment, "setup": ensure_all, "browser": ensure_chromium, "run": run}
     parser.add_argument("command", choices=commands)
     arguments = parser.parse_args()
     # Ctrl-C too: a shell starts background jobs with it ignored, and then Python leaves it so.

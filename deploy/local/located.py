@@ -11,6 +11,7 @@ from deploy.local.failure import ServersMissingError
 RABBITMQ_SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/opt/rabbitmq/sbin/rabbitmq-server")
 """Debian's own place, then RabbitMQ's. Debian's /usr/sbin/rabbitmq-server is passed by: it changes the user."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/homebrew/sbin:/opt/homebrew/bin"
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DOCKER_S_MAX = 15.0
 
 
@@ -73,6 +74,17 @@ def prometheus_binary() -> Path:
         raise ServersMissingError(
             "There is no prometheus here, which tests of rules and dashboards need: install it (on Debian or Ubuntu "
             "`make setup` does it as root or with sudo)."
+        )
+    return Path(found)
+
+
+def chromium_binary() -> Path:
+    """Raises ServersMissingError, which says what to install. Only tests of pages need it."""
+    found = next(filter(None, (shutil.which(name, path=search_path()) for name in CHROMIUM_NAMES)), None)
+    if found is None:
+        raise ServersMissingError(
+            "There is no chromium here, which tests of the load test's page need: install it (on Debian `make test` "
+            "does it as root or with sudo)."
         )
     return Path(found)
 

@@ -1,4 +1,4 @@
-"""`python -m loadtest.bench pace|limit|speed|receive`: see the package."""
+"""`python -m loadtest.bench MEASUREMENT`: see the package."""
 
 import sys
 from dataclasses import asdict
@@ -12,16 +12,21 @@ from loadtest.bench.circumstances import Circumstances, Versions, circumstances
 from loadtest.bench.failure import NotMeasuredError
 from loadtest.bench.limit.options import LimitOptions
 from loadtest.bench.limit.report import draw_limit, limit_result
-from loadtest.bench.limit.rivals_environment import rival_versions
 from loadtest.bench.limit.run import measure_limit
-from loadtest.bench.options import PaceOptions, SpeedOptions, read_options
+from loadtest.bench.options import Options, PaceOptions, SpeedOptions, read_options
 from loadtest.bench.pace import measure_pace
+from loadtest.bench.peers.options import PeersOptions
+from loadtest.bench.peers.report import draw_peers, peers_result
+from loadtest.bench.peers.run import measure_peers
+from loadtest.bench.probe_options import CapacityOptions, LatencyOptions, MemoryOptions
+from loadtest.bench.probes import measure_probe
 from loadtest.bench.processes import require_proc
 from loadtest.bench.receive.callbacks import measure_callbacks
 from loadtest.bench.receive.flood import measure_flood
 from loadtest.bench.receive.options import ReceiveOptions
 from loadtest.bench.receive.report import draw_callbacks, draw_flood
 from loadtest.bench.report import draw_circumstances, draw_pace, draw_speed, result, write_json
+from loadtest.bench.rivals_environment import rival_versions
 from loadtest.bench.speed import SpeedFigures, measure_speed
 from loadtest.command_line import EXIT_CANNOT_RUN, EXIT_INTERRUPTED, unwind_on_signals
 from loadtest.failure import LoadTestError
@@ -58,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _measure(
-    options: PaceOptions | LimitOptions | SpeedOptions | ReceiveOptions, seen: Circumstances, console: Console
+    options: Options,
+    seen: Circumstances,
+    console: Console,
 ) -> bool:
     """Whether all that was asked for was measured."""
     told: object
@@ -79,6 +86,13 @@ def _measure(
             told = [asdict(row) for row in rows]
         case ReceiveOptions():
             told, versions = _measure_receiving(options, console)
+        case PeersOptions():
+            beside, versions = measure_peers(options, console)
+            draw_peers(console, options, beside)
+            told = peers_result(beside)
+            is_complete = all(one.rounds for one in beside.outcomes)
+        case CapacityOptions() | LatencyOptions() | MemoryOptions():
+            told, versions = measure_probe(options, console)
     draw_circumstances(console, seen, versions)
     if options.json_file is not None:
         _write(options.json_file, result(options, seen, versions, told))

@@ -8,14 +8,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.ports import LOOPBACK
 from loadtest.bench.failure import NotMeasuredError
 from loadtest.bench.jobs import (
     ACCOUNT,
@@ -23,11 +21,10 @@ from loadtest.bench.jobs import (
     SUBSCRIBERS,
     USUAL_PICTURE_SIDE_PX,
     BenchJob,
-    inline,
     noise_png,
 )
 from loadtest.bench.options import PictureBy
-from loadtest.bench.picture_server import PictureServer
+from loadtest.bench.picture_server import media_of
 from loadtest.bench.processes import peak_resident_bytes, require_proc
 from loadtest.bench.readings import Reading, open_http, take
 from loadtest.bench.system import System, private_system, publish_backlog, running_workers, stop_workers
@@ -123,7 +120,11 @@ def measure_batches(options: BatchOptions, console: Console) -> BatchFigures:
         latency_spread_ms=options.latency_ms / 2,
         seed=options.seed,
     )
-    with private_system(console, simulator) as system, _media(options, system.folder) as (media, extra):
+    content = noise_png(options.picture_side_px, seed=options.seed)
+    with (
+        private_system(console, simulator) as system,
+        media_of(content, options.picture, folder=system.folder) as (media, extra),
+    ):
         for number in opted_out_numbers(options):
             simulator.control.opt_out(number)
         settings = {"MMS_RATE_PER_S": str(options.rate_per_s), **extra}
@@ -217,17 +218,6 @@ def _watch(
             if finished >= options.jobs or time.monotonic() >= until_s:
                 return first, last
     raise AssertionError("looks have no end")
-
-
-@contextmanager
-def _media(options: BatchOptions, folder: Path) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """The jobs' `media`, and the settings that a worker needs to get it."""
-    content = noise_png(options.picture_side_px, seed=options.seed)
-    if options.picture == "data":
-        yield inline(content), {}
-        return
-    with PictureServer(content, folder=folder) as server:
-        yield {"url": server.url}, {"MMS_MEDIA_HOSTS_ALLOWED": LOOPBACK, "MMS_MEDIA_CA_FILE": str(server.ca_file)}
 
 
 def draw_batches(console: Console, options: BatchOptions, figures: BatchFigures) -> None:

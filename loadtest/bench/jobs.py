@@ -48,15 +48,18 @@ def inline(picture: bytes) -> dict[str, str]:
     return {"data": base64.b64encode(picture).decode()}
 
 
-def make_jobs(count: int, *, media: Mapping[str, str], recipients: int) -> Iterator[BenchJob]:
-    """Jobs number 1 to `count`, each with a text of its own, so that none can share a call with another."""
+def make_jobs(count: int, *, media: Mapping[str, str], recipients: int, are_equal: bool = False) -> Iterator[BenchJob]:
+    """Jobs number 1 to `count`, each with a text of its own, so that none can share a call with another.
+
+    `are_equal`: all with one text, so that they can.
+    """
     for number in range(1, count + 1):
         name = f"bench-{number:07}"
         first = number * recipients
         body = {
             "id": name,
             "to": [f"+61400{(first + place) % SUBSCRIBERS:06}" for place in range(recipients)],
-            "text": f"Your parcel {number} is on its way.",
+            "text": "Your parcel is on its way." if are_equal else f"Your parcel {number} is on its way.",
             "media": media,
         }
         yield BenchJob(name, ACCOUNT, json.dumps(body).encode())

@@ -2,14 +2,17 @@
 
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import trustme
 
 from deploy.local.ports import LOOPBACK
+from loadtest.bench.jobs import inline
 
 IDLE_S_MAX = 30.0
 
@@ -43,6 +46,19 @@ class PictureServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+@contextmanager
+def media_of(
+    picture: bytes, by: Literal["url", "data"], *, folder: Path
+) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """A job's `media` for the picture, and the settings that a worker needs to get it, during the block."""
+    if by == "data":
+        yield inline(picture), {}
+        return
+    with PictureServer(picture, folder=folder) as server:
+        settings = {"MMS_MEDIA_HOSTS_ALLOWED": LOOPBACK, "MMS_MEDIA_CA_FILE": str(server.ca_file)}
+        yield {"url": server.url}, settings
 
 
 def _handler_of(picture: bytes) -> type[BaseHTTPRequestHandler]:

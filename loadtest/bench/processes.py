@@ -11,6 +11,7 @@ PROC = Path("/proc")
 BYTES_PER_KB = 1_024
 JUDGE_NICENESS = -15
 _SESSION_AT, _USER_TICKS_AT, _SYSTEM_TICKS_AT = 3, 11, 12  # in `stat`, counted after the name
+_RESIDENT_PAGES_AT = 1  # in `statm`
 
 
 def require_proc() -> None:
@@ -27,6 +28,11 @@ def cpu_s(pid: int) -> float:
 def peak_resident_bytes(pid: int) -> int:
     """The most memory that the process has held at a time."""
     return peak_resident_bytes_in(_read(pid, "status"))
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that the process holds now."""
+    return int(_read(pid, "statm").split()[_RESIDENT_PAGES_AT]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_ticks_in(stat: str) -> int:
@@ -67,6 +73,11 @@ class MachineTicks:
     busy: int
     idle: int
 
+    @property
+    def busy_s(self) -> float:
+        """Of all cores together."""
+        return self.busy / os.sysconf("SC_CLK_TCK")
+
     def busy_share(self, later: "MachineTicks") -> float:
         """The share of all cores that was busy from this moment to a later one; 0 for no time at all."""
         busy, idle = later.busy - self.busy, later.idle - self.idle
@@ -102,3 +113,36 @@ def _read_or_none(path: Path) -> str | None:
         return path.read_text(errors="replace")
     except OSError:
         return None  # it ended a moment ago
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMemory:
+    """What the processes of a session hold.
+
+    `largest_peak_bytes`: the most that one of them has held at a time. `total_bytes`: all of them now, with pages that
+    several share counted once.
+    """
+
+    processes: int
+    largest_peak_bytes: int
+    total_bytes: int
+
+
+def memory_of_session(session: int, *, without: frozenset[int] = frozenset()) -> SessionMemory:
+    """Of all processes of a session that run now, but those of these ids."""
+    peaks, shares = [], []
+    for entry in PROC.glob("[0-9]*/stat"):
+        stat = _read_or_none(entry)
+        if stat is None or session_in(stat) != session or int(entry.parent.name) in without:
+            continue
+        status, rollup = _read_or_none(entry.with_name("status")), _read_or_none(entry.with_name("smaps_rollup"))
+        if status and rollup:
+            peaks.append(peak_resident_bytes_in(status))
+            shares.append(proportional_bytes_in(rollup))
+    return SessionMemory(len(peaks), max(peaks, default=0), sum(shares))
+
+
+def proportional_bytes_in(smaps_rollup: str) -> int:
+    """`Pss` in the text of `smaps_rollup`: shared pages count in part; 0 when it is not told."""
+    lines = (line.split() for line in smaps_rollup.splitlines() if line.startswith("Pss:"))
+    return next((int(number) * BYTES_PER_KB for _, number, _ in lines), 0)

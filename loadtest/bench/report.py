@@ -13,8 +13,10 @@ from rich.text import Text
 
 from loadtest.bench.circumstances import Circumstances, Versions
 from loadtest.bench.limit.options import LimitOptions
-from loadtest.bench.options import PaceOptions, SpeedOptions
+from loadtest.bench.options import Options, PaceOptions, SpeedOptions
 from loadtest.bench.pace import PaceFigures, best_share
+from loadtest.bench.peers.options import PeersOptions
+from loadtest.bench.probe_options import CapacityOptions, LatencyOptions, MemoryOptions
 from loadtest.bench.receive.options import ReceiveOptions
 from loadtest.bench.speed import SpeedFigures
 
@@ -23,6 +25,10 @@ MEASUREMENTS: dict[type, str] = {
     LimitOptions: "limit",
     SpeedOptions: "speed",
     ReceiveOptions: "receive",
+    PeersOptions: "peers",
+    CapacityOptions: "capacity",
+    LatencyOptions: "latency",
+    MemoryOptions: "memory",
 }
 BYTES_PER_MB = 1_000_000
 COST_TITLES = {"worker": "worker", "simulator": "simulator", "rabbitmq": "RabbitMQ", "redis": "Redis"}
@@ -109,7 +115,7 @@ def draw_circumstances(console: Console, seen: Circumstances, versions: Versions
 
 
 def result(
-    options: PaceOptions | LimitOptions | SpeedOptions | ReceiveOptions,
+    options: Options,
     seen: Circumstances,
     versions: Versions,
     figures: object,

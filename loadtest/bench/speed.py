@@ -1,19 +1,16 @@
 """What one worker (or several) does when nothing holds it up, and what a job costs each process."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 from rich.console import Console
 
-from deploy.local.ports import LOOPBACK
 from loadtest.bench.circumstances import Versions
 from loadtest.bench.failure import NotMeasuredError
-from loadtest.bench.jobs import USUAL_PICTURE_SIDE_PX, inline, make_jobs, noise_png
+from loadtest.bench.jobs import USUAL_PICTURE_SIDE_PX, make_jobs, noise_png
 from loadtest.bench.options import PictureBy, SpeedOptions
-from loadtest.bench.picture_server import PictureServer
+from loadtest.bench.picture_server import media_of
 from loadtest.bench.processes import peak_resident_bytes
 from loadtest.bench.readings import Reading, open_http, take, worker_version
 from loadtest.bench.system import private_system, publish_backlog, running_workers, stop_workers
@@ -58,7 +55,10 @@ def measure_speed(options: SpeedOptions, picture: PictureBy, console: Console) -
         unlimited=True, latency_ms=options.latency_ms, latency_spread_ms=options.latency_ms / 2, seed=options.seed
     )
     content = noise_png(USUAL_PICTURE_SIDE_PX, seed=options.seed)
-    with private_system(console, simulator) as system, _media(content, picture, system.folder) as (media, extra):
+    with (
+        private_system(console, simulator) as system,
+        media_of(content, picture, folder=system.folder) as (media, extra),
+    ):
         settings = {"MMS_RATE_PER_S": str(NO_LIMIT_PER_S), **extra}
         jobs = make_jobs(options.jobs, media=media, recipients=options.recipients)
         rabbitmq = publish_backlog(system, jobs, options.jobs, settings=settings, console=console)
@@ -97,19 +97,6 @@ def speed_figures(picture: PictureBy, first: Reading, last: Reading, *, peak_byt
         call_ms=call_s * MS_PER_S / calls,
         peak_resident_bytes=peak_bytes,
     )
-
-
-@contextmanager
-def _media(content: bytes, picture: PictureBy, folder: Path) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """The jobs' `media`, and the settings that a worker needs to get it."""
-    if picture == "data":
-        yield inline(content), {}
-        return
-    with PictureServer(content, folder=folder) as server:
-        yield (
-            {"url": server.url},
-            {"MMS_MEDIA_HOSTS_ALLOWED": LOOPBACK, "MMS_MEDIA_CA_FILE": str(server.ca_file)},
-        )
 
 
 def _watch(

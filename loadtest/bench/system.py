@@ -1,6 +1,5 @@
 """The private servers, the simulator and the workers of one measurement."""
 
-import asyncio
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aio_pika
+import uvloop
 from aio_pika.exceptions import AMQPError
 from rich.console import Console
 
@@ -34,21 +34,31 @@ class System:
         """Process ids, by the name in tables."""
         return {"simulator": self.simulator.pid, "rabbitmq": self.broker.pid, "redis": self.store.pid}
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """A worker's settings that lead it here."""
+        return {
+            "MMS_AMQP_URL": self.broker.url,
+            "MMS_REDIS_URL": self.store.url,
+            "MMS_API_URL": self.simulator.api_url,
+            "MMS_API_CA_FILE": str(self.simulator.ca_file),
+        }
+
     def worker(self, name: str, settings: Mapping[str, str], *, command: str = "run") -> WorkerProcess:
         """A worker of this system, not started yet; or a receiver, when `command` is "receive"."""
         return WorkerProcess(
             name,
             command=command,
             folder=self.folder,
-            settings={
-                "MMS_AMQP_URL": self.broker.url,
-                "MMS_REDIS_URL": self.store.url,
-                "MMS_API_URL": self.simulator.api_url,
-                "MMS_API_CA_FILE": str(self.simulator.ca_file),
-                "MMS_APP_KEY": "bench-key",
-                **settings,
-            },
+            settings={**self.addresses, "MMS_APP_KEY": "bench-key", **settings},
         )
+
+    def declare_queues(self, settings: Mapping[str, str]) -> None:
+        """Have a worker run for a moment, which declares what it needs in the broker. Raises LoadTestError."""
+        with self.worker("first worker", settings) as worker:
+            worker.wait_until_ready()
+            worker.ask_to_stop()
+            worker.wait_until_stopped()
 
 
 @contextmanager
@@ -67,10 +77,8 @@ def publish_backlog(
     system: System, jobs: Iterable[BenchJob], count: int, *, settings: Mapping[str, str], console: Console
 ) -> str:
     """Put all jobs onto the queue, which a worker that runs for a moment declares. The broker's version."""
-    with step(console, "Queues, declared by a worker"), system.worker("first worker", settings) as worker:
-        worker.wait_until_ready()
-        worker.ask_to_stop()
-        worker.wait_until_stopped()
+    with step(console, "Queues, declared by a worker"):
+        system.declare_queues(settings)
     with CountedStep(console, "publishing", count) as bar:
         return publish(system.broker.url, jobs, bar.show)
 
@@ -80,7 +88,7 @@ def publish(url: str, jobs: Iterable[BenchJob], on_count: Callable[[int], None],
 
     `on_count` is told how many are under way or done, now and then. Raises LoadTestError.
     """
-    return asyncio.run(_publish(url, jobs, on_count, queue))
+    return uvloop.run(_publish(url, jobs, on_count, queue))
 
 
 async def _publish(url: str, jobs: Iterable[BenchJob], on_count: Callable[[int], None], queue: str | None) -> str:

@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.chaos.books import Ending
+from loadtest.chaos.doubts import Ending
 from loadtest.worker_process import WorkerProcess
 
 LOOK_S = 0.1
 #: A supervisor waits a moment before it starts the next one.
 AGAIN_S = 0.5
+NUMBER = re.compile(r"\+?614\d{8}|\b04\d{8}\b")
 
 
 @dataclass(slots=True)
@@ -106,6 +108,14 @@ class Crew:
     def logs(self) -> str:
         """What all workers have logged, one after the other."""
         return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("worker-*.log")))
+
+    def surprises(self) -> list[str]:
+        """Lines of the logs about what nobody expects."""
+        return [line for line in self.logs().splitlines() if '"surprise"' in line]
+
+    def leaks(self, key: str) -> int:
+        """Lines of the logs that hold a phone number or this key, which may be what all keys begin with."""
+        return sum(bool(key in line or NUMBER.search(line)) for line in self.logs().splitlines())
 
     def _note(self, place: Place) -> None:
         worker, gone_us = place.worker, time.time_ns() // 1_000

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from deploy.local import RabbitMQ, Redis
 from deploy.local.private_server import PrivateServer
-from loadtest.chaos.books import Window
 from loadtest.chaos.crew import Crew
+from loadtest.chaos.doubts import Window
 from loadtest.chaos.faults import Kind, Planned
 from loadtest.kills.points import POINTS
 from loadtest.proxy import Latency, Proxy, ResetPeer, Stream, Timeout, Toxic
@@ -26,15 +26,15 @@ NTH_MAX = 9
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What harm is done to. ``limit_per_s``: of the API."""
+    """What harm is done to. ``limit_per_s``: of the API. Without the lines nothing happens to connections alone."""
 
     crew: Crew
     rabbitmq: RabbitMQ
     redis: Redis
-    broker_line: Proxy
-    store_line: Proxy
     control: SimulatorControl
     limit_per_s: int
+    broker_line: Proxy | None = None
+    store_line: Proxy | None = None
 
 
 async def harm(scene: Scene, planned: Planned) -> Window:
@@ -118,7 +118,10 @@ def _server(scene: Scene, kind: Kind) -> PrivateServer:
 
 
 def _line(scene: Scene, kind: Kind) -> Proxy:
-    return scene.broker_line if kind.name.startswith("BROKER") else scene.store_line
+    line = scene.broker_line if kind.name.startswith("BROKER") else scene.store_line
+    if line is None:
+        raise AssertionError(f"{kind} needs a line that can be harmed")
+    return line
 
 
 def _on(stack: contextlib.AsyncExitStack, line: Proxy, toxic: Toxic, *streams: Stream) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from pathlib import Path
 from deploy.local import RabbitMQ, Redis
 from deploy.local.ports import LOOPBACK
 from loadtest.bench.picture_server import PictureServer
-from loadtest.chaos.books import Found, Window
+from loadtest.chaos.books import Found
 from loadtest.chaos.crew import Crew
+from loadtest.chaos.doubts import Window
 from loadtest.chaos.faults import ALONE_S, MAY_FORGET, Kind, Planned, schedule
 from loadtest.chaos.harm import Scene, harm
 from loadtest.chaos.jobs import ACCOUNT, OPTED_OUT, Jobs
@@ -38,7 +38,6 @@ WAITING_QUEUES = (
     *(f"mms.retry.{delay}s" for delay in (1, 5, 15, 60, 300)),
 )
 HELD_QUEUE = "mms.in_doubt"
-NUMBER = re.compile(r"\+?614\d{8}|\b04\d{8}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ def run(
     }
     crew = Crew(folder, settings, options.workers)
     stack.callback(crew.end)
-    scene = Scene(crew, rabbitmq, redis, broker_line, store_line, simulator.control, LIMIT_PER_S)
+    scene = Scene(crew, rabbitmq, redis, simulator.control, LIMIT_PER_S, broker_line, store_line)
     with step(f"{options.workers} workers"):
         crew.start()
         asyncio.run(crew.wait_until_ready())
@@ -194,7 +193,6 @@ class _Run:
         for entry in await asyncio.to_thread(control.accepted):
             accepted_us[entry.to].append(entry.at_us)
         summary = await asyncio.to_thread(control.summary)
-        logs = self._scene.crew.logs().splitlines()
         known = {number for job in jobs for number in job.to}
         foreign = [f"recipient {n}" for n, number in enumerate(accepted_us) if number not in known]
         foreign += sorted(self._reader.told.keys() - {job.name for job in jobs})
@@ -207,9 +205,9 @@ class _Run:
             held=await ids_in(url, HELD_QUEUE),
             left=await depths(url, (*WAITING_QUEUES, "mms.unroutable")),
             foreign=foreign,
-            surprises=[line for line in logs if '"surprise"' in line],
+            surprises=self._scene.crew.surprises(),
             endings=self._scene.crew.endings,
-            leaks=sum(bool(KEY in line or NUMBER.search(line)) for line in logs),
+            leaks=self._scene.crew.leaks(KEY),
             limit_per_s=LIMIT_PER_S,
             worst_second=summary.worst_rolling_second,
             throttled=summary.throttled_calls,

@@ -5,6 +5,7 @@ import binascii
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from loadtest.simulator.limit import Limit
@@ -78,6 +79,7 @@ class Accounts:
         return account
 
 
+@lru_cache(maxsize=ACCOUNTS_MAX)
 def key_in_credentials(authorization: str | None, appkey: str | None) -> str | None:
     """The APPKEY in the headers `Authorization` (Basic, as user name) or `APPKEY`; None when there is none.
 

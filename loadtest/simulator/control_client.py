@@ -52,11 +52,19 @@ class SimulatorControl:
 
     def accepted(self, since: int = 0) -> list[Accepted]:
         """All accepted recipients from index `since` on."""
-        return [Accepted(**entry) for entry in self._pages("accepted", since)]
+        return list(self.each_accepted(since))
+
+    def each_accepted(self, since: int = 0) -> Iterator[Accepted]:
+        """The same one by one, for a million of them."""
+        return (Accepted(**entry) for entry in self._pages("accepted", since))
 
     def calls(self, since: int = 0) -> list[CallRecord]:
         """All calls from index `since` on."""
-        return [CallRecord(**entry) for entry in self._pages("calls", since)]
+        return list(self.each_call(since))
+
+    def each_call(self, since: int = 0) -> Iterator[CallRecord]:
+        """The same one by one."""
+        return (CallRecord(**entry) for entry in self._pages("calls", since))
 
     def set_rate(self, rate_per_s: int, account: str | None = None) -> None:
         """Change the limit of one account, or of all and of those to come."""

@@ -2,10 +2,9 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -27,19 +26,14 @@ def status_of(code: str) -> int:
     return _STATUS_OF_CODE.get(code, 400)
 
 
-@dataclass(frozen=True, slots=True)
-class SentMessage:
-    """One accepted recipient, digits only."""
+class SentCall(NamedTuple):
+    """An accepted call, as the answer tells it: the accepted `numbers`, digits only, and a message id for each.
 
-    number: int
-    message_id: str
+    `fails` and `opt_outs` are numbers as they were sent.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class SentCall:
-    """An accepted call, as the answer tells it. `fails` and `opt_outs` are numbers as they were sent."""
-
-    messages: Sequence[SentMessage]
+    numbers: Sequence[int]
+    message_ids: Sequence[str]
     subject: str
     text: str
     at_us: int
@@ -68,17 +62,17 @@ class Envelopes:
     def sent(self, call: SentCall, *, extra: bool = False) -> bytes:
         """Success of a send; `extra` adds fields that nobody knows, at every level."""
         plus = "" if self._random.random() < 0.5 else "+"  # noqa: PLR2004 - both forms were recorded, neither rarer
-        date = _date(call.at_us // 1_000_000)
+        date, subject, text = _date(call.at_us // 1_000_000), call.subject, call.text
         messages = [
             {
-                "message_id": message.message_id,
-                "to": f"{plus}{message.number}",
-                "subject": call.subject,
-                "body": call.text,
+                "message_id": message_id,
+                "to": f"{plus}{number}",
+                "subject": subject,
+                "body": text,
                 "date": date,
                 "direction": "out",
             }
-            for message in call.messages
+            for number, message_id in zip(call.numbers, call.message_ids, strict=True)
         ]
         data: dict[str, Any] = {
             "messages": messages,

@@ -5,17 +5,20 @@ Every way to be wrong is a `Refusal` with the code that the document gives for i
 
 import hashlib
 import re
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from multipart import MultipartError, PushMultipartParser, parse_options_header
+
+from loadtest.simulator.form_parts import Parts, UnreadableFormError, read_parts
 
 SUBJECT_CHARACTERS_MAX = 40
 TEXT_CHARACTERS_MAX = 1_000
 PICTURE_BYTES_MAX = 380_000
 NUMBERS_MAX = 1_000
-PARTS_MAX = 16
+PICTURES_REMEMBERED = 8
 BODY_BYTES_MAX = 1_048_576
 """Room for the largest picture, the most numbers and the longest text, with as much again to spare."""
 
@@ -32,8 +35,7 @@ class Refusal:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class SendForm:
+class SendForm(NamedTuple):
     """A form that keeps every rule. `numbers` are as sent; whether each can be reached is not yet known."""
 
     subject: str
@@ -42,7 +44,32 @@ class SendForm:
     numbers: tuple[str, ...]
 
 
-def read_send_form(content_type: str, body: bytes) -> SendForm | Refusal:
+def sha256_of(picture: bytes) -> bytes:
+    """By which pictures are told apart."""
+    return hashlib.sha256(picture).digest()
+
+
+class PictureDigests:
+    """The same as `sha256_of`, where one picture comes over and over: comparing it costs a tenth of that."""
+
+    __slots__ = ("_latest",)
+
+    def __init__(self) -> None:
+        self._latest: deque[tuple[bytes, bytes]] = deque(maxlen=PICTURES_REMEMBERED)
+
+    def of(self, picture: bytes) -> bytes:
+        """The digest of one picture, byte for byte."""
+        for known, digest in self._latest:
+            if known == picture:
+                return digest
+        digest = sha256_of(picture)
+        self._latest.appendleft((picture, digest))
+        return digest
+
+
+def read_send_form(
+    content_type: str, body: bytes, digest_of: Callable[[bytes], bytes] = sha256_of
+) -> SendForm | Refusal:
     """Parse and check one body; the fields are checked in the order in which the document lists them."""
     parts = _parts(content_type, body)
     if isinstance(parts, Refusal):
@@ -59,7 +86,7 @@ def read_send_form(content_type: str, body: bytes) -> SendForm | Refusal:
     numbers = _numbers(parts)
     if isinstance(numbers, Refusal):
         return numbers
-    return SendForm(subject, text, hashlib.sha256(picture).digest(), numbers)
+    return SendForm(subject, text, digest_of(picture), numbers)
 
 
 def normal_number(number: str) -> int | None:
@@ -71,35 +98,15 @@ def normal_number(number: str) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    content: bytes
-    is_file: bool
-
-
-def _parts(content_type: str, body: bytes) -> dict[str, list[_Part]] | Refusal:
-    kind, options = parse_options_header(content_type)
-    boundary = options.get("boundary", "")
-    if kind != "multipart/form-data" or not boundary:
-        return Refusal("FIELD_EMPTY", "No form was sent: send-mms takes multipart/form-data.")
-    parts: dict[str, list[_Part]] = {}
-    name, is_file = "", False
-    pieces: list[bytes | bytearray] = []
+def _parts(content_type: str, body: bytes) -> Parts | Refusal:
     try:
-        with PushMultipartParser(boundary, len(body), max_segment_count=PARTS_MAX, strict=True) as parser:
-            for event in parser.parse(body):
-                if event is None:
-                    parts.setdefault(name, []).append(_Part(b"".join(pieces), is_file))
-                elif isinstance(event, (bytes, bytearray)):
-                    pieces.append(event)
-                else:
-                    name, is_file, pieces = event.name or "", event.filename is not None, []
-    except MultipartError as error:
+        parts = read_parts(content_type, body)
+    except UnreadableFormError as error:
         return Refusal("FIELD_INVALID", f"The form cannot be read: {error}.")
-    return parts
+    return Refusal("FIELD_EMPTY", "No form was sent: send-mms takes multipart/form-data.") if parts is None else parts
 
 
-def _text_field(parts: dict[str, list[_Part]], name: str, *, characters_max: int, required: bool) -> str | Refusal:
+def _text_field(parts: Parts, name: str, *, characters_max: int, required: bool) -> str | Refusal:
     found = parts.get(name, [])
     if len(found) > 1:
         return Refusal("FIELD_INVALID", f"{name} was sent {len(found)} times.")
@@ -114,7 +121,7 @@ def _text_field(parts: dict[str, list[_Part]], name: str, *, characters_max: int
     return text
 
 
-def _picture(parts: dict[str, list[_Part]]) -> bytes | Refusal:
+def _picture(parts: Parts) -> bytes | Refusal:
     found = parts.get("mms_file", [])
     if len(found) != 1 or not found[0].is_file:
         return Refusal("FIELD_INVALID", "mms_file must be exactly one file.")
@@ -126,7 +133,7 @@ def _picture(parts: dict[str, list[_Part]]) -> bytes | Refusal:
     return content
 
 
-def _numbers(parts: dict[str, list[_Part]]) -> tuple[str, ...] | Refusal:
+def _numbers(parts: Parts) -> tuple[str, ...] | Refusal:
     found = parts.get("numbers", [])
     if len(found) > 1:
         return Refusal("FIELD_INVALID", f"numbers was sent {len(found)} times.")
@@ -136,7 +143,7 @@ def _numbers(parts: dict[str, list[_Part]]) -> tuple[str, ...] | Refusal:
         numbers: Any = orjson.loads(found[0].content)
     except orjson.JSONDecodeError:
         numbers = None
-    if not isinstance(numbers, list) or not all(isinstance(number, str) for number in numbers):
+    if not isinstance(numbers, list) or not set(map(type, numbers)) <= {str}:
         return Refusal("FIELD_INVALID", "numbers must be a JSON array of strings.")
     if not numbers:
         return Refusal("FIELD_EMPTY", "numbers is required.")

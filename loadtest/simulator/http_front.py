@@ -15,6 +15,7 @@ from loadtest.simulator.clock import SteadyWallClock
 from loadtest.simulator.form import BODY_BYTES_MAX
 from loadtest.simulator.records import Operation, OutageKind
 from loadtest.simulator.service import Arrival, MmsService, TurnedAway
+from loadtest.simulator.whole_response import whole_response
 
 BASE_PATH = "/api/v3"
 _OPERATIONS: dict[tuple[str, str], Operation] = {
@@ -78,7 +79,7 @@ class HttpFront:
         """Answer one call."""
         arrival, arrived_us = await self._arrive(request)
         try:
-            body = await request.read()
+            body = await _body(request)
         except web.HTTPRequestEntityTooLarge:
             answer = self._service.too_large(arrival)
         except asyncio.CancelledError:
@@ -89,7 +90,9 @@ class HttpFront:
             raise ConnectionResetError from None  # what aiohttp takes for a client that left
         else:
             content_type = request.headers.get("Content-Type", "")
-            answer = self._service.finish(arrival, content_type, body, self._clock.now_us(), request.query)
+            # Reading the query costs as much as the limit; only a GET has one.
+            query = request.query if request.method == "GET" else None
+            answer = self._service.finish(arrival, content_type, body, self._clock.now_us(), query)
         return await self._deliver(request, answer, arrived_us)
 
     async def _arrive(self, request: web.BaseRequest) -> tuple[Arrival | TurnedAway, int]:
@@ -97,7 +100,7 @@ class HttpFront:
         at_us = request.arrived_us
         headers = request.headers
         key = key_in_credentials(headers.get("Authorization"), headers.get("APPKEY"))
-        operation = _OPERATIONS.get((request.method, request.path), "unknown")
+        operation = _operation(request)
         if self._spread_s and self.outage is None:
             await asyncio.sleep(self._random.uniform(0, self._spread_s))
             at_us = self._clock.now_us()
@@ -110,10 +113,10 @@ class HttpFront:
         match manner:
             case Whole():
                 await self._sleep_until(arrived_us, self._usual_s())
-                return _whole(answer)
+                return whole_response(request, answer)
             case Late(after_s):
                 await self._sleep_until(arrived_us, after_s)
-                return _whole(answer)
+                return whole_response(request, answer)
             case Never():
                 return await _until_client_leaves()
             case Reset():
@@ -146,10 +149,19 @@ def reset_connection(transport: asyncio.Transport | None) -> None:
     transport.abort()
 
 
-def _whole(answer: Answer) -> web.Response:
-    headers = dict(answer.headers)
-    headers["Content-Type"] = answer.content_type
-    return web.Response(status=answer.http_status, body=answer.body, headers=headers)
+def _operation(request: web.BaseRequest) -> Operation:
+    """By the path as it came, which is at hand; by the path that it means, when it came in another way."""
+    method = request.method
+    known = _OPERATIONS.get((method, request.raw_path))
+    return known or _OPERATIONS.get((method, request.path), "unknown")
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """All of it; raises as `read` does. What has come already needs no reading in pieces."""
+    length, payload = request.content_length, request.content
+    if length is not None and length <= BODY_BYTES_MAX and payload.is_eof():
+        return payload.read_nowait()
+    return await request.read()
 
 
 async def _until_client_leaves() -> NoReturn:

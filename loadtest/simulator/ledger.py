@@ -21,9 +21,11 @@ PAGE_MAX = 500
 """Entries told at a time, so that telling them does not hold up the calls."""
 TALLIES_MAX = 100
 
+_TOO_MANY_REQUESTS = int(HTTPStatus.TOO_MANY_REQUESTS)
 OPEN = "open"
 NO_CALL = -1
 _NUMBER_BITS = 50  # a phone number has at most 15 digits
+_LOW_BITS = (1 << 40) - 1
 
 
 class Content(NamedTuple):
@@ -71,7 +73,7 @@ class _Tally:
         """Add a call's outcome (`by` = 1), or take it back (-1)."""
         self.results[result] += by
         self.accepted_calls += by if recipients else 0
-        self.throttled_calls += by if http_status == HTTPStatus.TOO_MANY_REQUESTS else 0
+        self.throttled_calls += by if http_status == _TOO_MANY_REQUESTS else 0
 
 
 class _Names:
@@ -122,7 +124,8 @@ class Ledger:
     """The record of one run, until `reset`. All moments are microseconds of one steady clock."""
 
     def __init__(self) -> None:
-        self._run = secrets.token_hex(8).upper()
+        run = secrets.token_hex(8).upper()
+        self._run = f"{run[:8]}-{run[8:12]}-{run[12:]}"
         self._calls_before = 0
         self._accepted_before = 0
         self._clear()
@@ -214,24 +217,19 @@ class Ledger:
         if content_id is None:
             content_id = self._contents[content] = len(self._content_list)
             self._content_list.append(content)
-        columns, seen = self._columns, self._seen
+        columns, seen, count = self._columns, self._seen, len(numbers)
         first = self._accepted_before + len(columns.accepted_number)
-        call = max(NO_CALL, handle - self._calls_before)
-        duplicates = 0
-        for number in numbers:
-            columns.accepted_number.append(number)
-            columns.accepted_content.append(content_id)
-            columns.accepted_call.append(call)
-            columns.accepted_at_us.append(at_us)
-            key = content_id << _NUMBER_BITS | number
-            if key in seen:
-                duplicates += 1
-            else:
-                seen.add(key)
+        columns.accepted_number.extend(numbers)
+        columns.accepted_content.extend([content_id] * count)
+        columns.accepted_call.extend([max(NO_CALL, handle - self._calls_before)] * count)
+        columns.accepted_at_us.extend([at_us] * count)
+        seen_before = len(seen)
+        seen.update([content_id << _NUMBER_BITS | number for number in numbers])
         if tally := self._tallies.get(content.account):
-            tally.duplicates += duplicates
-            tally.recipients += len(numbers)
-        return [self._message_id(first + place) for place in range(len(numbers))]
+            tally.duplicates += count - (len(seen) - seen_before)
+            tally.recipients += count
+        message_id = self._message_id
+        return [message_id(number) for number in range(first, first + count)]
 
     # Asking
 
@@ -309,8 +307,7 @@ class Ledger:
         )
 
     def _message_id(self, number: int) -> str:
-        run = self._run
-        return f"{run[:8]}-{run[8:12]}-{run[12:]}-{number >> 40:04X}-{number & (1 << 40) - 1:010X}"
+        return f"{self._run}-{number >> 40:04X}-{number & _LOW_BITS:010X}"
 
 
 def _share(uses: Sequence[LimitUse]) -> float | None:

@@ -8,15 +8,15 @@ A call comes in two steps, since it counts from the moment it arrives, before it
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from loadtest.simulator.accounts import Account, Accounts
 from loadtest.simulator.answers import Answer, Late, Never, Reset, Whole, page
 from loadtest.simulator.callbacks import Callbacks
-from loadtest.simulator.envelopes import Envelopes, SentCall, SentMessage, fails_and_optouts, refusal
+from loadtest.simulator.envelopes import Envelopes, SentCall, fails_and_optouts, refusal
 from loadtest.simulator.fault_effects import NO_CREDIT, hit
 from loadtest.simulator.faults import FaultPlan
-from loadtest.simulator.form import Refusal, SendForm, normal_number, read_send_form
+from loadtest.simulator.form import PictureDigests, Refusal, SendForm, normal_number, read_send_form
 from loadtest.simulator.inbox import Inbox, read_marks, read_page_query
 from loadtest.simulator.ledger import NO_CALL, Content, Ledger
 from loadtest.simulator.records import Operation, OutageKind
@@ -29,8 +29,7 @@ EARLY_BY_S = 0.5
 """The answer to a call whose reports are early comes so long after it arrived."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A call that was counted for its account; `handle` is the ledger's."""
 
     handle: int
@@ -67,6 +66,7 @@ class MmsService:
         self.inbox = inbox or Inbox(random.Random())
         self._callbacks = callbacks
         self._envelopes = envelopes
+        self._digests = PictureDigests()
         self._last_us = 0
 
     def arrive(self, operation: Operation, key: str | None, at_us: int) -> Arrival | TurnedAway:
@@ -114,7 +114,7 @@ class MmsService:
         else:
             match arrival.operation:
                 case "send-mms":
-                    answer = self._send(arrival, read_send_form(content_type, body), now_us)
+                    answer = self._send(arrival, read_send_form(content_type, body, self._digests.of), now_us)
                 case "account":
                     answer = self._account(arrival.account)
                 case "get-responses":
@@ -182,7 +182,8 @@ class MmsService:
         content = Content(account.key, form.text, form.subject, form.picture_sha256)
         message_ids = self.ledger.accept(arrival.handle, content, numbers, now_us)
         sent = SentCall(
-            messages=[SentMessage(*message) for message in zip(numbers, message_ids, strict=True)],
+            numbers=numbers,
+            message_ids=message_ids,
             subject=form.subject,
             text=form.text,
             at_us=now_us,

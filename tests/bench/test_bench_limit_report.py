@@ -13,9 +13,9 @@ from loadtest.bench.limit.cells import Cell
 from loadtest.bench.limit.idle import IdleFigures
 from loadtest.bench.limit.outcomes import Outcome, outcome
 from loadtest.bench.limit.report import draw_limit, limit_result, outcome_line
-from loadtest.bench.limit.rivals_environment import COMPARED, LOCK, rival_versions
 from loadtest.bench.options import read_options
 from loadtest.bench.report import result, write_json
+from loadtest.bench.rivals_environment import COMPARED, LOCK, rival_versions
 from loadtest.rivals.call import call_of
 from loadtest.rivals.catalogue import RIVAL_NAMES, RIVALS, rival_named
 from loadtest.rivals.command import read_setup

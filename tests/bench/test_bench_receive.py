@@ -17,10 +17,10 @@ from rich.console import Console
 from deploy.local.ports import LOOPBACK
 from loadtest.bench.failure import NotMeasuredError
 from loadtest.bench.ledger_figures import LedgerFigures
+from loadtest.bench.lines import Posted, answer_in, post, request, until
 from loadtest.bench.options import read_options
 from loadtest.bench.receive.callbacks import CallbackFigures, Edge, callback_figures
 from loadtest.bench.receive.flood import FloodFigures
-from loadtest.bench.receive.lines import Posted, answer_in, post, request, until
 from loadtest.bench.receive.options import ReceiveOptions
 from loadtest.bench.receive.receiver import ReceiverReading
 from loadtest.bench.receive.report import callback_rows, draw_callbacks, draw_flood, flood_rows

@@ -6,18 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.chaos.books import (
-    NOT_STARTED,
-    SIGNALLED,
-    STOPPED,
-    US,
-    Ending,
-    Found,
-    Told,
-    Window,
-    problems,
-    recoveries_s,
-)
+from loadtest.chaos.books import Found, Told, problems, recoveries_s
+from loadtest.chaos.doubts import NOT_STARTED, SIGNALLED, STOPPED, US, Ending, Window
 from loadtest.chaos.faults import Kind
 from loadtest.chaos.jobs import Job, Sort
 

@@ -111,6 +111,30 @@ async def test_a_connection_serves_many_calls(simulator: Simulator) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("version", "connection"), [("HTTP/1.1", "close"), ("HTTP/1.0", "close"), ("HTTP/1.0", "keep-alive")]
+)
+async def test_a_client_may_ask_in_other_ways(simulator: Simulator, version: str, connection: str) -> None:
+    reader, writer = await connect(simulator)
+    asked = head(form()).replace(b"HTTP/1.1", version.encode(), 1)
+    writer.write(asked.replace(b"Host: x", f"Host: x\r\nConnection: {connection}".encode(), 1) + form())
+    answer = await read_answer(reader)
+    assert answer.startswith(f"{version} 200 OK\r\n".encode())
+    is_what_the_version_means_anyway = (version, connection) == ("HTTP/1.0", "close")
+    assert (f"\r\nConnection: {connection}\r\n".encode() in answer) != is_what_the_version_means_anyway
+    if connection == "close":
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+async def test_a_query_and_a_path_in_other_letters_are_understood(simulator: Simulator, client: Client) -> None:
+    status, answer = await client.request("GET", "/get%2Dresponses?page=1&type=mms", b"", BASIC)
+    assert (status, answer["msg"]) == (200, "No Response are available!")
+    status, _ = await client.request("GET", "/get-responses?page=none", b"", BASIC)
+    assert status == 400
+    assert simulator.ledger.calls()[0].operation == "get-responses"
+
+
 async def test_a_call_counts_when_it_arrives_and_not_when_its_body_is_whole(simulator: Simulator) -> None:
     reader, writer = await connect(simulator)
     body = form()

@@ -7,9 +7,9 @@ from loadtest.bench.batches import BatchFigures, BatchOptions, equal_jobs, measu
 from loadtest.bench.jobs import inline, noise_png
 from loadtest.bench.limit.cells import Cell
 from loadtest.bench.limit.options import LimitOptions
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.senders import declare_queues, worker_settings
 from loadtest.bench.limit.stage import Stage
+from loadtest.bench.scene import Scene
 from loadtest.bench.system import publish
 from loadtest.simulator.faults import Fault
 

@@ -8,9 +8,9 @@ from loadtest.bench.limit.cells import Cell, jobs_for
 from loadtest.bench.limit.figures import Reaction, is_throttled, reaction, recovered_after_s
 from loadtest.bench.limit.measuring import bench_jobs, look_on
 from loadtest.bench.limit.options import LimitOptions
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.senders import declare_queues, our_workers
 from loadtest.bench.limit.stage import Stage
+from loadtest.bench.scene import Scene
 from loadtest.bench.system import publish
 
 RATE_PER_S, LOWERED_PER_S, WORKERS = 15, 5, 4

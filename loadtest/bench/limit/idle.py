@@ -9,9 +9,9 @@ from loadtest.bench.limit.cells import Cell, jobs_for, measure_s
 from loadtest.bench.limit.figures import CellFigures, Measured, cell_figures, is_throttled
 from loadtest.bench.limit.measuring import LOOK_EVERY_S, bench_jobs, count, require_backlog
 from loadtest.bench.limit.options import LimitOptions
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.senders import OurWorkers, declare_queues, our_workers
 from loadtest.bench.limit.stage import Stage
+from loadtest.bench.scene import Scene
 from loadtest.bench.system import publish
 
 RATE_PER_S, WORKERS = 15, 4

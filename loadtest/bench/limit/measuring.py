@@ -8,10 +8,10 @@ from loadtest.bench.jobs import SMALL_PICTURE_SIDE_PX, BenchJob, inline, make_jo
 from loadtest.bench.limit.cells import SETTLE_S, Cell, jobs_for
 from loadtest.bench.limit.figures import CellFigures, Measured, SenderReading, cell_figures
 from loadtest.bench.limit.redis_monitor import RedisMonitor
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.senders import Senders, declare_queues, our_workers
 from loadtest.bench.limit.stage import Stage
 from loadtest.bench.processes import machine_ticks
+from loadtest.bench.scene import Scene
 from loadtest.bench.system import publish
 from loadtest.bench.watching import StallWatch
 from loadtest.simulator.records import Summary

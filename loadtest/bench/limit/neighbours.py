@@ -14,10 +14,10 @@ from loadtest.bench.limit.cells import Cell
 from loadtest.bench.limit.measuring import bench_jobs
 from loadtest.bench.limit.open_loop import Planned, poisson_offsets, publish_on_schedule, waits_ms
 from loadtest.bench.limit.options import LimitOptions
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.stage import Stage
 from loadtest.bench.limit.urgent import text_of
 from loadtest.bench.readings import require_running
+from loadtest.bench.scene import Scene
 from loadtest.bench.system import publish
 from loadtest.percentile import percentile
 from loadtest.simulator.control_client import SimulatorControl

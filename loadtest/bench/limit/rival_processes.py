@@ -1,11 +1,8 @@
 """A rival's processes, on the same jobs, broker, Redis and simulator as our workers."""
 
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,62 +11,41 @@ from loadtest.bench.jobs import ACCOUNT, BenchJob
 from loadtest.bench.limit.cells import Cell, jobs_for
 from loadtest.bench.limit.figures import CellFigures, SenderReading, cell_figures
 from loadtest.bench.limit.measuring import bench_jobs, measure, require_backlog
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.stage import Stage
 from loadtest.bench.processes import cpu_s_of_session
+from loadtest.bench.scene import Scene
+from loadtest.bench.sessions import Session, have_published, start_session
 from loadtest.bench.system import publish
-from loadtest.failure import LoadTestError
 from loadtest.rivals.catalogue import Rival, rival_named
-from loadtest.worker_process import PROJECT
 
 READY_S_MAX = 30.0
 READY_POLL_S = 0.1
-PUBLISH_S_MAX = 180.0
-LOG_BYTES_SHOWN = 1_500
 READY_LINE = b"ready\n"
 APP_KEY = "bench-key"
 
 
 @dataclass(frozen=True, slots=True)
 class RivalProcess:
-    """One of them, leader of a session of its own. It appends a byte to `sent_file` for each job that is sent."""
+    """One of them. It appends a byte to `sent_file` for each job that is sent."""
 
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
+    session: Session
     sent_file: Path
-
-    def require_running(self) -> None:
-        """Raise NotMeasuredError when it has ended."""
-        code = self.process.poll()
-        if code is not None:
-            raise NotMeasuredError(f"{self.name} ended with exit code {code}. The end of its log:\n{self._log_tail()}")
 
     def wait_until_ready(self, stage: Stage) -> None:
         """Return when it consumes. Raises NotMeasuredError."""
         give_up_at_s = time.monotonic() + READY_S_MAX
-        while READY_LINE not in self.log.read_bytes():
-            self.require_running()
+        while READY_LINE not in self.session.log.read_bytes():
+            self.session.require_running()
             if time.monotonic() > give_up_at_s:
-                raise NotMeasuredError(f"{self.name} was not ready within {READY_S_MAX:.0f} s:\n{self._log_tail()}")
+                name, tail = self.session.name, self.session.log_tail()
+                raise NotMeasuredError(f"{name} was not ready within {READY_S_MAX:.0f} s:\n{tail}")
             stage.wait(READY_POLL_S)
 
     def read(self) -> SenderReading:
         """With its child processes."""
-        self.require_running()
+        self.session.require_running()
         sent = self.sent_file.stat().st_size if self.sent_file.exists() else 0
-        return SenderReading(sent, cpu_s_of_session(self.process.pid))
-
-    def end(self) -> None:
-        """At once, with its child processes; what it held goes back to the broker."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-
-    def _log_tail(self) -> str:
-        return self.log.read_bytes()[-LOG_BYTES_SHOWN:].decode(errors="replace")
+        return SenderReading(sent, cpu_s_of_session(self.session.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +57,7 @@ class RivalProcesses:
     def require_running(self) -> None:
         """As the protocol says."""
         for process in self.processes:
-            process.require_running()
+            process.session.require_running()
 
     def read(self) -> tuple[SenderReading, ...]:
         """As the protocol says."""
@@ -122,16 +98,7 @@ def rival_command(scene: Scene, cell: Cell, rival: Rival, python: Path, sent_fil
 
 def _have_published(scene: Scene, cell: Cell, rival: Rival, python: Path, jobs: Sequence[BenchJob]) -> None:
     command = [*rival_command(scene, cell, rival, python, scene.system.folder / "none"), "--publish"]
-    lines = b"".join(job.body + b"\n" for job in jobs)
-    try:
-        done = subprocess.run(  # noqa: S603 - our own module with our own options
-            command, cwd=PROJECT, input=lines, capture_output=True, check=False, timeout=PUBLISH_S_MAX
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoadTestError(f"{rival.title} did not publish its jobs within {PUBLISH_S_MAX:.0f} s.") from error
-    if done.returncode:
-        tail = done.stderr[-LOG_BYTES_SHOWN:].decode(errors="replace")
-        raise LoadTestError(f"{rival.title} could not publish its jobs:\n{tail}")
+    have_published(rival.title, command, jobs)
 
 
 @contextmanager
@@ -140,7 +107,7 @@ def _running(scene: Scene, cell: Cell, rival: Rival, python: Path, stage: Stage)
     with ExitStack() as stack:
         processes = [_start(scene, cell, rival, python, place) for place in range(1, cell.workers + 1)]
         for process in processes:
-            stack.callback(process.end)
+            stack.callback(process.session.end)
         for process in processes:
             process.wait_until_ready(stage)
         yield RivalProcesses(processes)
@@ -149,14 +116,5 @@ def _running(scene: Scene, cell: Cell, rival: Rival, python: Path, stage: Stage)
 def _start(scene: Scene, cell: Cell, rival: Rival, python: Path, place: int) -> RivalProcess:
     log = scene.system.folder / f"{rival.name}-{place}.log"
     sent_file = scene.system.folder / f"{rival.name}-{place}.sent"
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own module with our own options
-            rival_command(scene, cell, rival, python, sent_file),
-            cwd=PROJECT,
-            # Its end tells the rival that nobody is left to end it.
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return RivalProcess(f"{rival.title}, process {place},", process, log, sent_file)
+    command = rival_command(scene, cell, rival, python, sent_file)
+    return RivalProcess(start_session(f"{rival.title}, process {place},", command, log=log), sent_file)

@@ -22,13 +22,13 @@ from loadtest.bench.limit.options import LimitOptions, Part
 from loadtest.bench.limit.outcomes import Figures, Outcome, outcome
 from loadtest.bench.limit.report import outcome_line
 from loadtest.bench.limit.rival_processes import measure_rival
-from loadtest.bench.limit.rivals_environment import rivals_python
-from loadtest.bench.limit.scene import Scene, Servers, servers
 from loadtest.bench.limit.stage import Board, Stage, StoppedError
 from loadtest.bench.limit.urgent import measure_urgent, urgent_cells
+from loadtest.bench.rivals_environment import rivals_python
+from loadtest.bench.scene import Scene, Servers, servers
 from loadtest.failure import LoadTestError
 from loadtest.simulator.control_client import SimulatorControlError
-from loadtest.simulator.process import SimulatorProcessError
+from loadtest.simulator.process import SimulatorProcess, SimulatorProcessError
 from loadtest.terminal import step
 
 DRAW_EVERY_S = 0.5
@@ -106,11 +106,23 @@ def _measure_all(
     return done
 
 
+def cell_simulator(cell: Cell, *, latency_ms: float, seed: int) -> SimulatorProcess:
+    """The judge of one cell, not started yet."""
+    return SimulatorProcess(
+        rate_per_s=cell.rate_per_s,
+        window=cell.window,
+        spread_ms=cell.spread_ms,
+        latency_ms=latency_ms,
+        latency_spread_ms=latency_ms / 2,
+        seed=seed,
+    )
+
+
 def _attempt(options: LimitOptions, shared: Servers, board: Board, task: Task) -> Outcome:
     for tries_left in reversed(range(TRIES_MAX)):
         stage, end_stage = board.stage(f"{task.part} {task.cell.title}")
         try:
-            with shared.scene(task.cell, latency_ms=options.latency_ms, seed=options.seed) as scene:
+            with shared.scene(cell_simulator(task.cell, latency_ms=options.latency_ms, seed=options.seed)) as scene:
                 return outcome(task.part, task.cell, task.measure(scene, task.cell, stage))
         except FAILURES as error:
             if board.stopped.is_set():

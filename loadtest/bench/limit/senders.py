@@ -9,9 +9,9 @@ import httpx
 
 from loadtest.bench.limit.cells import Cell
 from loadtest.bench.limit.figures import SenderReading
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.stage import Stage
 from loadtest.bench.readings import open_http, require_running, take
+from loadtest.bench.scene import Scene
 from loadtest.bench.watching import require_all_sent
 from loadtest.worker_process import WorkerProcess
 
@@ -54,10 +54,7 @@ def worker_settings(scene: Scene, cell: Cell) -> dict[str, str]:
 def declare_queues(scene: Scene, cell: Cell, stage: Stage) -> None:
     """Have a worker run for a moment, which declares what it needs in the broker. Raises LoadTestError."""
     stage.show("queues")
-    with scene.system.worker("first worker", worker_settings(scene, cell)) as worker:
-        worker.wait_until_ready()
-        worker.ask_to_stop()
-        worker.wait_until_stopped()
+    scene.system.declare_queues(worker_settings(scene, cell))
     scene.system.store.flush(0)
 
 

@@ -12,9 +12,9 @@ from loadtest.bench.limit.cells import Cell
 from loadtest.bench.limit.measuring import bench_jobs, look_on
 from loadtest.bench.limit.open_loop import US_PER_MS, Planned, publish_on_schedule
 from loadtest.bench.limit.options import LimitOptions
-from loadtest.bench.limit.scene import Scene
 from loadtest.bench.limit.senders import declare_queues, our_workers
 from loadtest.bench.limit.stage import Stage
+from loadtest.bench.scene import Scene
 from loadtest.bench.system import publish
 from loadtest.simulator.records import Accepted, CallRecord
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from loadtest.bench.circumstances import Versions
 from loadtest.bench.failure import NotMeasuredError
 from loadtest.bench.jobs import SMALL_PICTURE_SIDE_PX, inline, make_jobs, noise_png
+from loadtest.bench.lines import Posted, post, request, until
 from loadtest.bench.processes import cpu_s
 from loadtest.bench.readings import open_http, worker_version
-from loadtest.bench.receive.lines import Posted, post, request, until
 from loadtest.bench.receive.options import ReceiveOptions
 from loadtest.bench.receive.receiver import Receiver, ReceiverReading, running_receiver
 from loadtest.bench.speed import NO_LIMIT_PER_S, Cost

@@ -17,9 +17,9 @@ from loadtest.bench.circumstances import Versions
 from loadtest.bench.failure import NotMeasuredError
 from loadtest.bench.jobs import ACCOUNT, SMALL_PICTURE_SIDE_PX, inline, make_jobs, noise_png
 from loadtest.bench.ledger_figures import LedgerFigures, ledger_figures
+from loadtest.bench.lines import Posted, post, request
 from loadtest.bench.processes import give_precedence
 from loadtest.bench.readings import open_http, worker_version
-from loadtest.bench.receive.lines import Posted, post, request
 from loadtest.bench.receive.options import ReceiveOptions
 from loadtest.bench.receive.receiver import Receiver, running_receiver
 from loadtest.bench.system import System, private_system, publish_backlog, running_workers, stop_workers

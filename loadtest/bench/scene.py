@@ -1,4 +1,4 @@
-"""Where one cell is measured: a fresh vhost and an empty Redis on servers that serve the whole run, and a simulator."""
+"""Where one thing is measured: a fresh vhost, an empty Redis and a simulator, on servers that serve the whole run."""
 
 import itertools
 import queue
@@ -11,7 +11,6 @@ from pathlib import Path
 import redis
 
 from deploy.local import RabbitMQ, Redis
-from loadtest.bench.limit.cells import Cell
 from loadtest.bench.processes import give_precedence
 from loadtest.bench.system import System, publish
 from loadtest.simulator.process import SimulatorProcess
@@ -22,7 +21,7 @@ QUIET_MANAGEMENT = "management_agent.disable_metrics_collector = true"
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One cell's own. `settings`: what a worker needs on top of those that the system gives."""
+    """One measurement's own. `settings`: what a worker needs on top of those that the system gives."""
 
     system: System
     amqp_url: str
@@ -34,7 +33,7 @@ class Scene:
 
 
 class Servers:
-    """One RabbitMQ, and as many Redis as there are cells at a time, since their commands are counted."""
+    """One RabbitMQ, and as many Redis as there are measurements at a time, since their commands are counted."""
 
     def __init__(self, broker: RabbitMQ, stores: list[Redis], folder: Path) -> None:
         self._broker = broker
@@ -52,22 +51,14 @@ class Servers:
             return publish(broker_url, (), lambda _: None, queue="hello"), str(store.info("server")["redis_version"])
 
     @contextmanager
-    def scene(self, cell: Cell, *, latency_ms: float, seed: int) -> Iterator[Scene]:
-        """Set one up; all of it is gone after the block."""
+    def scene(self, simulator: SimulatorProcess) -> Iterator[Scene]:
+        """Set one up and start its simulator; all of it is gone after the block."""
         store = self._free.get_nowait()
-        vhost = f"cell-{next(self._numbers)}"
+        vhost = f"scene-{next(self._numbers)}"
         folder = self._folder / vhost
         folder.mkdir()
         store.flush(0)
         amqp_url = self._broker.add_vhost(vhost)
-        simulator = SimulatorProcess(
-            rate_per_s=cell.rate_per_s,
-            window=cell.window,
-            spread_ms=cell.spread_ms,
-            latency_ms=latency_ms,
-            latency_spread_ms=latency_ms / 2,
-            seed=seed,
-        )
         try:
             with simulator:
                 give_precedence(simulator.pid)

@@ -12,7 +12,20 @@ from loadtest.worker_process import PROJECT
 
 FOLDER = PROJECT / ".venv-rivals"
 LOCK = PROJECT / "loadtest" / "rivals" / "requirements.lock"
-COMPARED = ("celery", "limits", "pyrate-limiter", "throttled-py")
+COMPARED = (
+    "aio-pika",
+    "aiohttp",
+    "celery",
+    "dramatiq",
+    "faststream",
+    "gevent",
+    "httpx",
+    "limits",
+    "pyrate-limiter",
+    "taskiq",
+    "taskiq-aio-pika",
+    "throttled-py",
+)
 INSTALL_S_MAX = 900.0
 
 

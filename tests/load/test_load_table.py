@@ -1,0 +1,97 @@
+"""What people see: while it runs, and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from loadtest.load.live import LiveView, Progress
+from loadtest.load.result import Claim, Result
+from loadtest.load.scenario import Scenario
+from loadtest.load.scenario_files import scenario_from
+from loadtest.load.table import draw
+from tests.load.results import BOOKS, FAULT, small_result
+
+SCENARIO = {
+    "title": "T",
+    "purpose": "P.",
+    "limits": {"default": 15},
+    "phases": [{"seconds": 10, "of_limit": 1}, {"seconds": 10, "of_limit": 2}],
+}
+
+
+def scenario() -> Scenario:
+    return scenario_from(SCENARIO)
+
+
+def shown(show: Callable[[Console], object], *, is_terminal: bool = False, width: int = 100) -> str:
+    console = Console(
+        file=StringIO(), width=width, force_terminal=is_terminal, color_system="standard" if is_terminal else None
+    )
+    with console.capture() as capture:
+        show(console)
+    return capture.get()
+
+
+def drawn(result: Result, *, is_terminal: bool = False) -> list[str]:
+    return shown(lambda console: draw(console, result), is_terminal=is_terminal).splitlines()
+
+
+def row(lines: list[str], words: str) -> str:
+    return next(line for line in lines if words in line)
+
+
+def test_a_result_is_told_in_tables() -> None:
+    lines = drawn(small_result())
+    assert lines[0] == "Small: To be tested with."
+    assert row(lines, "default").split() == ["default", "15", "14.7", "14.7", "99.00%", "100.00%", "15", "0.00"]
+    assert row(lines, "publish to call").split()[3:] == ["44", "18.0", "30.0", "40.0", "45.0", "50.0"]
+    assert row(lines, "Redis: restarted").split()[-2:] == ["0.4", "1"]
+    assert "1 of them explained by a fault" in row(lines, "in doubt   ")
+    assert row(lines, "The same again") == "The same again: python -m loadtest run small"
+
+
+def test_what_does_not_hold_and_every_problem_is_told_in_red() -> None:
+    result = small_result(
+        claims=(Claim("no job is lost", "1 of 44", holds=False),),
+        correctness=replace(BOOKS, lost=1, problems=("1 jobs have no end.",)),
+        faults=(replace(FAULT, recovered_s=None),),
+    )
+    lines = drawn(result, is_terminal=True)
+    assert "\x1b[1;31mdoes not" in row(lines, "no job is lost")
+    assert "\x1b[31m1 jobs have no end." in row(lines, "have no end")
+    assert "\x1b[31m" in row(lines, "never")
+    assert "\x1b[1;31m 1" in row(lines, "lost   ")
+
+
+def progress(since_s: float, ended: int, *, calls: int = 0, now: tuple[str, ...] = ()) -> Progress:
+    return Progress(since_s, published=300, ended=ended, calls=calls, throttled=2, now=now)
+
+
+@pytest.mark.parametrize(
+    ("since_s", "phase"), [(3, "phase 1 of 2 (1 x limit)"), (12, "phase 2 of 2 (2 x limit)"), (21, "draining")]
+)
+def test_a_terminal_shows_how_it_stands(since_s: float, phase: str) -> None:
+    def show(console: Console) -> None:
+        with LiveView(console, scenario(), 450) as view:
+            view.show(progress(since_s, 100, now=("API refuses",)))
+
+    told = shown(show, is_terminal=True)
+    assert phase in told
+    assert "API refuses" in told
+    assert "200" in row(told.splitlines(), "backlog")
+    assert f"left {max(20 - since_s, 350 / 15):.0f} s" in told
+    assert "2 answered 429" in told
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then_and_no_more() -> None:
+    def show(console: Console) -> None:
+        with LiveView(console, scenario(), 450) as view:
+            for second in range(5):
+                view.show(progress(second, 100))
+
+    assert shown(show) == ""
