@@ -259,7 +259,8 @@ async def test_a_message_that_ends_each_worker_is_buried_and_its_neighbours_are_
     await outside.publish(*neighbours[:25], poison, *neighbours[25:])
     deaths = 0
     while deaths < 10:
-        worker = system.launch_worker(MMS_FAILPOINT=f"decode:{MARKER}", **SOON)
+        # All are handed over at once: with less room the first ones are called for before the rest is here.
+        worker = system.launch_worker(MMS_FAILPOINT=f"decode:{MARKER}", MMS_HELD_BYTES_MAX="256000000", **SOON)
         await until(partial(has_ended_or_buried, worker, outside))
         if worker.process.poll() is None:
             break

@@ -106,8 +106,11 @@ async def test_a_frozen_worker_whose_work_moved_on_calls_for_none_of_it_when_it_
     port = urlsplit(system.amqp_url).port
     assert port is not None
     with Proxy(port) as line:
-        frozen = system.start_worker(MMS_AMQP_URL=system.amqp_url.replace(f":{port}/", f":{line.port}/"), **SOON)
-        system.start_worker(**SOON)
+        # Room for all jobs at once, so that each worker is handed half of them.
+        room = {"MMS_HELD_BYTES_MAX": "256000000"}
+        address = system.amqp_url.replace(f":{port}/", f":{line.port}/")
+        frozen = system.start_worker(MMS_AMQP_URL=address, **SOON, **room)
+        system.start_worker(**SOON, **room)
         outside = await upstream()
         await outside.publish(*jobs(120))
         await outside.until_events(20)
