@@ -110,7 +110,7 @@ clean: ## remove .venv, .venv-rivals and caches
 	rm -rf .venv .venv-rivals .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find worker deploy loadtest tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-bench: setup ## our worker beside what others would pick, and the floor (12 minutes; BENCH_ARGS="--rounds 3 --json peers.json")
+bench: setup ## our worker beside what others would pick, and the floor (some 8 minutes; BENCH_ARGS="--rounds 3 --json peers.json")
 	@$(RUN) -m loadtest.bench peers $(BENCH_ARGS)
 
 bench-pace: setup ## measure how well the limit is used and kept (BENCH_ARGS="--rate 150 --json pace.json")

@@ -2,8 +2,7 @@
 
 A confirm comes for many messages at once, and so does the answer to a call that carried many jobs: what is acknowledged
 in one turn of the event loop is written together at its end. Everything that was handed over up to a tag, and is done
-with, takes one frame however much it is, which spares the broker's quorum queue as well: an ack each is an entry each
-in its log. What has been handed over before and is still in hand is never covered by it.
+with, takes one frame however much it is. What has been handed over before and is still in hand is never covered by it.
 """
 
 from __future__ import annotations
@@ -14,10 +13,8 @@ import struct
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 
-from worker.adapters.rabbitmq_connection import is_ending
+from worker.adapters.rabbitmq_connection import FULL_WAIT_S, is_ending
 
-#: When the connection's queue of frames is full, the acks are written after this.
-FULL_WAIT_S = 0.05
 #: Frame type, channel, length, class and method (Basic.Ack), delivery tag, multiple, end (AMQP 0-9-1, sections 2.3.5
 #: and 1.8.3.13).
 _ACK = struct.Struct(">BHLHHQBB")

@@ -18,7 +18,7 @@ from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 from aiormq.exceptions import PublishError
 
-from worker.adapters.rabbitmq_connection import BrokerAddress, is_ending
+from worker.adapters.rabbitmq_connection import FULL_WAIT_S, BrokerAddress, is_ending
 from worker.adapters.rabbitmq_link import Link
 from worker.adapters.rabbitmq_publications import encoded
 from worker.core.delivery import Publication
@@ -27,8 +27,6 @@ from worker.flow.observations import BrokerBlocked, Observer, Published, Role
 from worker.flow.ports import CannotStart, Monotonic, PublishFailed
 
 LOOK_S = 0.1
-#: When the connection's queue of frames is full, they are written after this.
-FULL_WAIT_S = 0.05
 NOBODY = "mms.nobody"
 
 

@@ -197,7 +197,7 @@ class Settler:
             times_asked += 1
             return self._journal.conclude(account, outcomes)
 
-        answer, twice_sent = await self._traces.left_with(account, traces, conclude if outcomes else nothing_to_ask)
+        answer, twice_sent = await self._traces.left_with(account, traces, conclude if outcomes else _nothing_to_ask)
         if unrecorded:
             self._passed(Step.AFTER_OUTCOME)
         late = [
@@ -275,8 +275,7 @@ class Settler:
         )
 
 
-async def nothing_to_ask() -> list[bool] | JournalAway:
-    """The answer of a journal that is to write nothing down."""
+async def _nothing_to_ask() -> list[bool] | JournalAway:
     return []
 
 
@@ -288,6 +287,8 @@ def _traces_of(settling: Settling) -> list[Trace]:
 
 
 def _is_confirmed(confirm: asyncio.Future[None]) -> bool:
+    if confirm.cancelled():
+        return False  # whoever gave it up: it is told again
     try:
         confirm.result()
     except PublishFailed:

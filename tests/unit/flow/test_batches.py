@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import orjson
@@ -65,6 +66,29 @@ def test_a_surprise_beside_the_answer_is_seen_and_leaves_no_job_in_doubt(monkeyp
             assert {kind for _, kind in stage.ends()} == {"mms.job.sent"}
             assert [str(failure) for failure in stage.failures] == ["a bug"]
             stage.failures.clear()
+
+    run_virtual(story())
+
+
+def test_a_confirm_that_somebody_gave_up_holds_up_nothing_and_its_event_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        async with Stage(recipients_max=1000) as stage:
+            publish_many = stage.broker.publish_many
+            gave_up: list[bool] = []
+
+            def give_up_the_first(publications: Sequence[Publication]) -> list[asyncio.Future[None]]:
+                confirms = publish_many(publications)
+                if not gave_up:
+                    gave_up.append(confirms[0].cancel())
+                return confirms
+
+            monkeypatch.setattr(stage.broker, "publish_many", give_up_the_first)
+            publish(stage, *range(100))
+            await stage.until(lambda: len(stage.observed(JobFinished)) == 100, limit_s=60)
+            assert gave_up == [True]
+            assert stage.broker.held == 0
 
     run_virtual(story())
 
