@@ -7,6 +7,7 @@ tool has to be fetched.
 
 import hashlib
 import importlib.util
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -88,9 +89,7 @@ def _link_project() -> None:
     packages = VENV / "lib" / f"python{_version()}" / "site-packages"
     (packages / "mms_worker.pth").write_text(f"{ROOT}\n")
     for old in packages.glob("mms_worker-*.dist-info"):
-        for file in old.iterdir():
-            file.unlink()
-        old.rmdir()
+        shutil.rmtree(old)
     metadata = packages / f"mms_worker-{version}.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")

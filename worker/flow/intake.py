@@ -1,8 +1,10 @@
 """What one account takes from the broker: how much at a time, and when nothing more.
 
 The broker hands over as many deliveries as the prefetch allows, whatever their size, and at once. So an account
-begins with as many as fit into its share of the held bytes even if all are of the largest size, and takes more at a
-time once it knows how large its jobs are. While too much is held all the same, it takes none.
+begins with as many as fit into its share of the held bytes even if all are of the largest size. Once it knows how
+large its jobs are, it takes twice as many at a time, and then twice as many again, as TCP opens its window: whichever
+worker knew first would have all of a short backlog if it took all that fits at once, and the others would wait. While
+too much is held all the same, it takes none.
 
 Nor does it take much more than leaves within ``AHEAD_S``: what is held here, other workers cannot send. Jobs that share
 calls leave by the thousand, and jobs that do not one a slot.
@@ -22,6 +24,8 @@ from worker.flow.ports import Broker
 AHEAD_S = 8.0
 #: As many are held at least, so that what could share a call is seen.
 HELD_MIN = 128
+#: While more fit, so many times as many are taken at a time as before.
+MORE_BY = 2
 #: Fewer are taken at a time only when it is fewer by this much: to begin anew costs two answers' time.
 FEWER_BELOW = 0.25
 #: How much of the running mean of sizes the newest delivery makes up.
@@ -57,6 +61,9 @@ class Intake:
         self._mean_bytes = float(JOB_BYTES_MAX)
         self._received = 0
         self._per_queue = 0
+        self._last_per_queue = 0
+        #: More fitted when this began: the next step is due.
+        self._is_growing = False
         self._is_wanted = False
         self._is_full = False
         self._is_closed = False
@@ -115,13 +122,22 @@ class Intake:
         if not self._per_queue or self._received % self._per_queue:
             return False
         fitting = self._fitting()
-        is_more = fitting >= min(2 * self._per_queue, self._prefetch) > self._per_queue
+        many = self._per_queue + 1 if self._is_growing else min(MORE_BY * self._per_queue, self._prefetch)
+        is_more = fitting >= many > self._per_queue
         return is_more or fitting < self._per_queue * FEWER_BELOW
+
+    def _step(self) -> int:
+        """How many deliveries of each queue to hold next."""
+        fitting = self._fitting()
+        step = min(fitting, MORE_BY * self._last_per_queue) if self._last_per_queue else fitting
+        self._is_growing = step < fitting
+        self._last_per_queue = step
+        return step
 
     async def _adjust(self) -> None:
         """Bring the broker to what is wanted now."""
         async with self._adjusting:
-            per_queue = self._fitting() if self._is_wanted and not self._is_full else 0
+            per_queue = self._step() if self._is_wanted and not self._is_full else 0
             if per_queue == self._per_queue:
                 return
             if self._per_queue:

@@ -22,23 +22,28 @@ class Watched(MemoryBroker):
     """Notes for how many deliveries of each queue the broker was asked, 0 for none."""
 
     asked: list[tuple[str, int]]
+    answer_s = 0.0
 
     async def consume(
         self, account: str, take: Callable[[Delivery], None], *, per_queue_max: int | None = None
     ) -> None:
         self.asked.append((account, per_queue_max or 0))
+        await asyncio.sleep(self.answer_s)
         await super().consume(account, take, per_queue_max=per_queue_max)
 
     async def pause(self, account: str) -> None:
         self.asked.append((account, 0))
+        await asyncio.sleep(self.answer_s)
         await super().pause(account)
 
 
 class Bench:
     """Accounts that take from one broker, and hold what they took until they are told to let it go."""
 
-    def __init__(self, *accounts: str, bytes_max: int, prefetch: int = 2000) -> None:
-        self.server = MemoryServer(accounts)
+    def __init__(
+        self, *accounts: str, bytes_max: int, prefetch: int = 2000, server: MemoryServer | None = None
+    ) -> None:
+        self.server = server or MemoryServer(accounts)
         loop = asyncio.get_running_loop()
         self.broker = Watched(self.server, prefetch=prefetch, monotonic=loop.time)
         self.broker.asked = []
@@ -93,9 +98,26 @@ def test_small_jobs_are_taken_by_the_thousand_once_their_size_is_known() -> None
         bench.publish("a", 5000, 500)
         await bench.intakes["a"].open()
         await asyncio.sleep(1)
-        await bench.let_go("a", 31)
         assert len(bench.taken["a"]) == 2000
-        assert bench.broker.asked == [("a", 31), ("a", 0), ("a", 2000)]
+        steps = [per_queue for _, per_queue in bench.broker.asked if per_queue]
+        assert steps == [31, 62, 124, 248, 496, 992, 1984, 2000]
+
+    run_virtual(story())
+
+
+def test_a_short_backlog_is_taken_by_all_workers_and_not_by_the_one_that_knew_its_sizes_first() -> None:
+    async def story() -> None:
+        first = Bench("a", bytes_max=32 * MB)
+        second = Bench("a", bytes_max=32 * MB, server=first.server)
+        workers = [first, second]
+        first.broker.answer_s, second.broker.answer_s = 0.002, 0.003
+        for worker in workers:
+            worker.leaving_per_s = 50
+            await worker.intakes["a"].open()
+        first.publish("a", 250, 500)
+        await asyncio.sleep(1)
+        assert sum(len(worker.taken["a"]) for worker in workers) == 250
+        assert all(len(worker.taken["a"]) >= 80 for worker in workers)
 
     run_virtual(story())
 
@@ -109,8 +131,8 @@ def test_no_more_is_held_than_leaves_soon_so_that_other_workers_have_it() -> Non
         await bench.let_go("a", 31)
         assert len(bench.taken["a"]) == 128
         bench.leaving_per_s = 1_000  # many share a call from here on
-        for _ in range(3):
-            await bench.let_go("a", 128)
+        for held in (128, 128, 256, 512, 1024):
+            await bench.let_go("a", held)
         assert bench.broker.asked[-1] == ("a", 2000)
         bench.leaving_per_s = 15  # and then none does
         await bench.let_go("a", 2000)
@@ -138,7 +160,7 @@ def test_who_holds_more_than_its_share_waits_while_the_whole_is_above_the_bound(
         await asyncio.sleep(1)
         assert len(bench.taken["modest"]) == 20, "the other account must not suffer"
         asked = [per_queue for account, per_queue in bench.broker.asked if account == "modest"]
-        assert asked == [1, 0, 20], "it was stopped for more than to take more at a time"
+        assert asked == [1, 0, 2, 0, 4, 0, 8, 0, 16, 0, 20], "it was stopped for more than to take more at a time"
 
         await bench.let_go("greedy", held - 3)
         assert len(bench.taken["greedy"]) == 3, "above half of its share, nothing more comes"
