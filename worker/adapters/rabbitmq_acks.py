@@ -7,13 +7,12 @@ with, takes one frame however much it is. What has been handed over before and i
 
 from __future__ import annotations
 
-import asyncio
 import struct
 
-from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 
-from worker.adapters.rabbitmq_connection import FULL_WAIT_S, is_ending
+from worker.adapters.rabbitmq_connection import is_ending
+from worker.adapters.rabbitmq_writing import Writing
 
 #: Frame type, channel, length, class and method (Basic.Ack), delivery tag, multiple, end (AMQP 0-9-1, sections 2.3.5
 #: and 1.8.3.13).
@@ -30,7 +29,7 @@ class Acks:
         self._newest = 0
         self._in_hand: dict[int, float] = {}
         self._done: list[int] = []
-        self._writing: asyncio.Handle | None = None
+        self._writing = Writing(channel, self._take_frames)
 
     @property
     def reach_the_broker(self) -> bool:
@@ -57,8 +56,7 @@ class Acks:
         """A delivery is done with; the broker is told at the end of this turn of the event loop."""
         self._in_hand.pop(delivery_tag, None)
         self._done.append(delivery_tag)
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().call_soon(self.write)
+        self._writing.soon()
 
     def end(self) -> None:
         """Tell the broker of all acks so far, and of none that come later: the channel is about to be closed."""
@@ -67,23 +65,18 @@ class Acks:
 
     def write(self) -> None:
         """Tell the broker now. When the channel is gone, nothing happens: it hands out again what had no ack."""
-        if self._writing is not None:
-            self._writing.cancel()
-            self._writing = None
+        self._writing.now()
+
+    def _take_frames(self) -> bytes:
         done, self._done = self._done, []
-        if not done or not self.reach_the_broker:
-            return
-        if self.channel.write_queue.full():
-            self._done = done
-            self._writing = asyncio.get_running_loop().call_later(FULL_WAIT_S, self.write)
-            return
-        payload = b"".join(
+        if not done or self._is_over:
+            return b""
+        return b"".join(
             _ACK.pack(
                 _METHOD_FRAME, self.channel.number, _LENGTH_BYTES, _BASIC, _BASIC_ACK, tag, is_multiple, _FRAME_END
             )
             for tag, is_multiple in grouped(done, oldest_in_hand=next(iter(self._in_hand), None))
         )
-        self.channel.write_queue.put_nowait(ChannelFrame(payload=payload, should_close=False))
 
 
 def grouped(done: list[int], *, oldest_in_hand: int | None) -> list[tuple[int, bool]]:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 from aiormq.exceptions import PublishError
 
-from worker.adapters.rabbitmq_connection import FULL_WAIT_S, BrokerAddress, is_ending
+from worker.adapters.rabbitmq_connection import BrokerAddress, is_ending
 from worker.adapters.rabbitmq_link import Link
 from worker.adapters.rabbitmq_publications import encoded
+from worker.adapters.rabbitmq_writing import Writing
 from worker.core.delivery import Publication
 from worker.core.topology import Topology
 from worker.flow.observations import BrokerBlocked, Observer, Published, Role
@@ -74,17 +74,16 @@ class _Line:
     channel: Channel
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
-    #: Frames that are written together at the end of this turn of the event loop.
+    #: What is to be written together.
     frames: list[bytes] = field(default_factory=list)
+    writing: Writing = field(init=False)
 
-    def write(self) -> None:
-        """Hand the frames to the connection. One write for all publications of a turn; nothing waits in between."""
-        if self.channel.write_queue.full() and not is_ending(self.channel):
-            asyncio.get_running_loop().call_later(FULL_WAIT_S, self.write)
-            return
+    def __post_init__(self) -> None:
+        self.writing = Writing(self.channel, self._take_frames)
+
+    def _take_frames(self) -> bytes:
         frames, self.frames = self.frames, []
-        if not is_ending(self.channel):
-            self.channel.write_queue.put_nowait(ChannelFrame(payload=b"".join(frames), should_close=False))
+        return b"".join(frames)
 
 
 class Publisher:
@@ -137,8 +136,7 @@ class Publisher:
             for confirm in confirms:
                 self._end(confirm, now_s, "not connected")
             return confirms
-        if publications and not line.frames:
-            loop.call_soon(line.write)
+        line.writing.soon()
         # Nothing else writes to this channel, and nothing waits in between, so that the broker counts the publications
         # as we do. What counts is the confirm; to wait for the socket's buffer as well would serialise publications.
         for publication, confirm in zip(publications, confirms, strict=True):
