@@ -13,6 +13,7 @@ from typing import Self
 
 import httpx
 
+from deploy.local.guarded import Guard
 from loadtest.failure import LoadTestError
 
 READY_S_MAX = 30.0
@@ -46,6 +47,7 @@ class WorkerProcess:
         self._admin_port = admin_port
         self._admin_url: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self.alive_at_us = 0
         """When it was last seen alive (wall clock)."""
 
@@ -62,6 +64,7 @@ class WorkerProcess:
                 # Ctrl-C in the terminal reaches the caller alone, which then stops everything in order.
                 start_new_session=True,
             )
+        self._guard = Guard.over(self._process.pid)
         return self
 
     def __exit__(
@@ -70,6 +73,8 @@ class WorkerProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        if self._guard is not None:
+            self._guard.close()
 
     @property
     def pid(self) -> int:

@@ -10,6 +10,10 @@ One JSON object a line comes in, one goes back:
   {"do": "signal", "name": N, "signal": S, "group": true|false}       -> {"sent": true|false}
   {"do": "poll", "name": N}                                           -> {"returncode": R or null}
   {"do": "end", "name": N}                                            -> {"returncode": R}
+  {"do": "watch", "pid": P}                                           -> {"watched": true|false}
+
+What is watched was started by the owner itself. It is the owner's to ask, to signal and to end; what is left of it when
+the owner goes is killed with the rest.
 
 Servers are asked about and signalled here, by the process that reaps them: a process id cannot be reused in
 between. It uses the standard library only, one thread, and knows nothing of the rest of the project.
@@ -39,6 +43,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 Children = dict[str, subprocess.Popen[bytes]]
+Watched = dict[int, str]
 
 
 def _prctl() -> Callable[[int, int], object]:
@@ -65,11 +70,13 @@ def strays(session: int, children: Children) -> list[int]:
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name, in brackets, may hold anything; what follows it is: state, parent, group, session.
-            _, parent, _, its_session = entry.read_text(errors="replace").rpartition(")")[2].split()[:4]
+            state, parent, _, its_session = entry.read_text(errors="replace").rpartition(")")[2].split()[:4]
         except (OSError, ValueError):
             continue  # it ended while it was being read
         pid = int(entry.parent.name)
-        if pid not in direct and (int(parent) == own or int(its_session) == session):
+        # What has ended and waits for another parent to hear of it is gone.
+        is_gone = state == "Z" and int(parent) != own
+        if pid not in direct and not is_gone and (int(parent) == own or int(its_session) == session):
             found.append(pid)
     return found
 
@@ -119,9 +126,36 @@ def start(command: dict[str, Any], children: Children) -> dict[str, Any]:
     return {"pid": child.pid}
 
 
-def answer(command: dict[str, Any], children: Children) -> dict[str, Any]:
+def began(pid: int) -> str | None:
+    """When a process began, in ticks of the kernel: with its id, what no other process has. None: there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def watch(pid: int, watched: Watched) -> bool:
+    if (when := began(pid)) is not None:
+        watched[pid] = when
+    return when is not None
+
+
+def end_watched(watched: Watched, children: Children) -> None:
+    """Each with its session, if it has one of its own."""
+    for pid, when in watched.items():
+        if began(pid) == when:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            sweep(pid, children)
+
+
+def answer(command: dict[str, Any], children: Children, watched: Watched) -> dict[str, Any]:
     if command["do"] == "start":
         return start(command, children)
+    if command["do"] == "watch":
+        return {"watched": watch(command["pid"], watched)}
     child = children[command["name"]]
     if command["do"] == "poll":
         return {"returncode": returncode(child, children)}
@@ -145,7 +179,7 @@ def reap_orphans(children: Children) -> None:
         pass  # there are none
 
 
-def serve(children: Children) -> None:
+def serve(children: Children, watched: Watched) -> None:
     owner = os.getppid()
     pending = b""
     while os.getppid() == owner:
@@ -157,7 +191,7 @@ def serve(children: Children) -> None:
             return
         *lines, pending = (pending + received).split(b"\n")
         for line in lines:
-            os.write(1, json.dumps(answer(json.loads(line), children)).encode() + b"\n")
+            os.write(1, json.dumps(answer(json.loads(line), children, watched)).encode() + b"\n")
 
 
 def stop(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -169,12 +203,14 @@ def main() -> None:
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGTERM, stop)
     children: Children = {}
+    watched: Watched = {}
     try:
-        serve(children)
+        serve(children, watched)
     except BrokenPipeError:
         pass  # the owner went while it was being answered
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end_watched(watched, children)
         for child in children.values():
             end(child, children)
         if options["folder"]:

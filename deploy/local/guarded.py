@@ -1,4 +1,4 @@
-"""The owner's side of `guard.py`: server processes that cannot outlive the process that asked for them."""
+"""The owner's side of `guard.py`: processes that cannot outlive the one that asked for them."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Any, Self
 
 from deploy.local.failure import ServerError
 
@@ -48,6 +48,13 @@ class Guard:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @classmethod
+    def over(cls, pid: int) -> Self:
+        """For one process that the owner started itself: where the owner goes, it is killed with its session."""
+        guard = cls()
+        guard._ask(do="watch", pid=pid)
+        return guard
 
     def start(self, command: Command) -> int:
         """Its process id. Raises ServerError when there is no such program."""

@@ -57,6 +57,7 @@ class Crew:
                 if place.worker.ended is None:
                     continue
                 self._note(place)
+                await asyncio.to_thread(place.worker.__exit__, None, None, None)
                 await asyncio.sleep(AGAIN_S)
                 if not self.is_closed:
                     failpoint = self._failpoints.pop(n, None)

@@ -42,6 +42,7 @@ class Place:
 
     def start(self) -> None:
         """Start it, or the next one."""
+        self.end()
         self.starts += 1
         self.process = WorkerProcess(
             f"{self.name} {self.starts}",

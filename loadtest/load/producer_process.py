@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from deploy.local.guarded import Guard
 from loadtest.failure import LoadTestError
 from loadtest.load.producer import Task
 from loadtest.worker_process import PROJECT
@@ -26,6 +27,7 @@ class ProducerProcess:
         self._task = task
         self._errors = folder / f"producer-{task.part}.log"
         self._process: subprocess.Popen[str] | None = None
+        self._guard: Guard | None = None
         self._told: dict[str, Any] = {}
         self._is_ready = threading.Event()
         self._has_ended = threading.Event()
@@ -42,6 +44,7 @@ class ProducerProcess:
                 # Ctrl-C in the terminal reaches the caller alone, which then stops everything in order.
                 start_new_session=True,
             )
+        self._guard = Guard.over(self._process.pid)
         self._write(self._task.as_line())
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
         return self
@@ -53,6 +56,8 @@ class ProducerProcess:
         if process.poll() is None:
             process.kill()
         process.wait(STOP_S_MAX)
+        if self._guard is not None:
+            self._guard.close()
         self._has_ended.wait(STOP_S_MAX)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:

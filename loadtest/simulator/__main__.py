@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from loadtest.simulator.server import Simulator
 
 EXIT_WRONG_OPTION = 2
 EXIT_NOT_STARTED = 1
+STDIN_BYTES_READ = 65_536
 GC_THRESHOLDS = (50_000, 20, 50)
 """The collector runs seldom: in a pause of its, arrivals would be stamped late."""
 
@@ -44,7 +46,7 @@ class _OneSentenceParser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code."""
+    """Serve until SIGTERM or SIGINT, or until standard input ends if that is asked for; the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -52,16 +54,18 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
-        uvloop.run(_serve(config))
+        uvloop.run(_serve(config, while_stdin_is_open=options.while_stdin_is_open))
     except OSError as error:
         sys.stderr.write(f"{parser.prog}: the simulator cannot start: {error}.\n")
         return EXIT_NOT_STARTED
     return 0
 
 
-async def _serve(config: SimulatorConfig) -> None:
+async def _serve(config: SimulatorConfig, *, while_stdin_is_open: bool) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
+    if while_stdin_is_open:
+        loop.add_reader(sys.stdin.fileno(), _look_at_stdin, stopped)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     async with Simulator(config) as simulator:
@@ -75,6 +79,12 @@ async def _serve(config: SimulatorConfig) -> None:
         }
         print(json.dumps(ready), flush=True)
         await simulator.serve(stopped)
+
+
+def _look_at_stdin(stopped: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), STDIN_BYTES_READ):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stopped.set()
 
 
 def _config(options: argparse.Namespace) -> SimulatorConfig:
@@ -139,6 +149,11 @@ def _parser() -> argparse.ArgumentParser:
         "--count-refused",
         action="store_true",
         help="calls answered OVER_LIMIT count against the limit as well",
+    )
+    add(
+        "--while-stdin-is-open",
+        action="store_true",
+        help="also end where standard input ends: with whoever started this",
     )
     add("--unlimited", action="store_true", help="no limit, until one is set through the control interface")
     add("--latency-ms", type=float, default=defaults.latency_ms, help="answer time (default: %(default)s)")

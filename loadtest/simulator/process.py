@@ -72,6 +72,7 @@ class SimulatorProcess:
         }
         self._arguments = [f"{name}={value}" for name, value in options.items() if value is not None]
         self._arguments += ["--count-refused"] * count_refused + ["--unlimited"] * unlimited
+        self._arguments.append("--while-stdin-is-open")
         self._accounts = accounts
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -120,8 +121,9 @@ class SimulatorProcess:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
@@ -141,7 +143,8 @@ class SimulatorProcess:
             self._process = subprocess.Popen(  # noqa: S603 - our own module with our own options
                 [sys.executable, "-m", "loadtest.simulator", *arguments],
                 cwd=_PROJECT,
-                stdin=subprocess.DEVNULL,
+                # Closes where this process goes, however it ends.
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=error_output,
             )

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,15 @@ os.wait()
 os.write(int(sys.argv[2]), b".") if len(sys.argv) > 2 else None
 time.sleep(60)
 """
+
+FAMILY = """
+import os, sys, time
+os.setsid()
+if child := os.fork():
+    os.write(int(sys.argv[1]), f" {child} ".encode())
+time.sleep(60)
+"""
+FAMILY_AND_GUARD = 3
 
 
 @pytest.fixture
@@ -92,6 +102,29 @@ def test_a_program_that_does_not_exist_is_named(guard: Guard, folder: Path) -> N
     command = Command(name="server", argv=("/no/such/server",), env={}, log=folder / "log")
     with pytest.raises(ServerError, match="/no/such/server cannot be started: No such file"):
         guard.start(command)
+
+
+@pytest.mark.parametrize("closes_it", [False, True], ids=["killed", "closing"])
+def test_what_the_owner_started_itself_goes_with_the_owner(*, closes_it: bool) -> None:
+    told_at, tell_at = os.pipe()
+    owner = os.fork()
+    if owner == 0:
+        child = subprocess.Popen([sys.executable, "-I", "-S", "-c", FAMILY, str(tell_at)], pass_fds=(tell_at,))
+        held = Guard.over(child.pid)
+        os.write(tell_at, f" {held.pid} {child.pid} ".encode())
+        if closes_it:
+            held.close()
+            os._exit(0)
+        signal.pause()
+    pids: list[int] = []
+    while len(pids) < FAMILY_AND_GUARD:
+        pids += map(int, os.read(told_at, 100).split())
+    if not closes_it:
+        os.kill(owner, signal.SIGKILL)
+    os.waitpid(owner, 0)
+    for end in (told_at, tell_at):
+        os.close(end)
+    await_gone(pids)
 
 
 def test_a_forked_child_that_holds_the_pipe_does_not_keep_the_servers(folder: Path) -> None:

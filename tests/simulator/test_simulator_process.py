@@ -237,6 +237,15 @@ def test_a_signal_ends_it_quietly(number: signal.Signals) -> None:
         assert started.wait(5) == 0
 
 
+def test_it_ends_with_whoever_started_it() -> None:
+    with SimulatorProcess() as simulator:
+        started = simulator._process
+        assert started is not None
+        assert started.stdin is not None
+        started.stdin.close()  # as the kernel does when its owner was killed
+        assert started.wait(5) == 0
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
