@@ -229,6 +229,10 @@ MONITORED = (
     b'+1700000000.000005 [0 127.0.0.1:40000] "EVALSHA" "def" "3" "mms:journal:{acme}" "mms:in_doubt:{acme}"\r\n'
     b'+1700000000.000006 [0 lua] "GET" "mms:job:{acme}:j1"\r\n'
     b'+1700000000.000007 [0 127.0.0.1:40000] "PING"\r\n'
+    b'+1700000000.000008 [0 127.0.0.1:40000] "EVALSHA" "fed" "1" "mms:to:{acme}:61400000001" "2"\r\n'
+    b'+1700000000.000009 [0 127.0.0.1:40000] "EVALSHA" "abc" "1" "mms:bucket:acme" "reserve"\r\n'
+    b'+1700000000.000010 [0 127.0.0.1:40000] "PUBLISH" "mms:limiter:news" "acme"\r\n'
+    b'+1700000000.000011 [0 127.0.0.1:40000] "PING"\r\n'
 )
 
 
@@ -237,13 +241,13 @@ def test_commands_of_scripts_are_told_from_those_of_clients_in_pieces_of_any_siz
     counted = CommandCount()
     for start in range(0, len(MONITORED), size):
         counted.take(MONITORED[start : start + size])
-    assert counted.use() == RedisUse(by_clients=3, in_scripts=2)
+    assert counted.use() == RedisUse(by_clients=6, in_scripts=2)
 
 
 def test_a_line_that_is_not_whole_is_not_counted() -> None:
     counted = CommandCount()
     counted.take(MONITORED[:-2])
-    assert counted.use() == RedisUse(by_clients=2, in_scripts=2)
+    assert counted.use() == RedisUse(by_clients=5, in_scripts=2)
 
 
 def test_what_the_machine_does_is_read_out_of_its_first_line() -> None:

@@ -16,8 +16,9 @@ from loadtest.bench.limit.figures import RedisUse
 ANSWER_S_MAX = 5.0
 READ_BYTES = 1 << 20
 LINE_END = b"\r\n"
-JOURNAL_MARKS = (b'"mms:job:', b'"mms:journal:', b'"mms:in_doubt:')
-"""What is remembered of jobs is not the limiter's: its keys begin like this."""
+OUR_KEYS = b'"mms:'
+LIMITER_KEYS = (b'"mms:bucket:', b'"mms:limiter:')
+"""What else we keep there, of jobs, messages and workers, is not the limiter's."""
 SCRIPT_MARK = b" lua] "
 """Stands where an address of a client stands otherwise: `+1700000000.000001 [0 lua] "TIME"`."""
 
@@ -79,7 +80,7 @@ class CommandCount:
         told = self._tail + piece
         whole, end, self._tail = told.rpartition(LINE_END)
         for line in whole.split(LINE_END) if end else ():
-            if not any(mark in line for mark in JOURNAL_MARKS):
+            if OUR_KEYS not in line or any(key in line for key in LIMITER_KEYS):
                 self._all += 1
                 self._of_scripts += SCRIPT_MARK in line
 
