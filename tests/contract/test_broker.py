@@ -171,6 +171,19 @@ async def test_no_more_is_handed_over_than_the_prefetch(stand: Stand) -> None:
     assert (await taken.next()).body == b"10"
 
 
+async def test_what_was_brought_before_a_pause_does_not_count_against_the_prefetch(stand: Stand) -> None:
+    taken = Taken()
+    await stand.broker.consume("acme", taken, per_queue_max=4)
+    for n in range(15):
+        await stand.outside.publish_job("acme", b"%d" % n)
+    held = [await taken.next() for _ in range(4)]
+    await stand.broker.pause("acme")
+    await stand.broker.consume("acme", taken, per_queue_max=6)
+    assert len([await taken.next() for _ in range(6)]) == 6
+    stand.broker.ack(held[0])
+    assert await taken.nothing()
+
+
 async def test_what_was_not_acknowledged_comes_again_and_the_old_delivery_is_no_longer_ours(stand: Stand) -> None:
     taken = Taken()
     await stand.broker.consume("acme", taken)

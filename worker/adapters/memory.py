@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.adapters.memory_inbox import MemoryInbox
 from worker.core.accounts import Credentials
@@ -58,13 +58,21 @@ class _Message:
     comebacks: int = 0
 
 
+class _Consumer(NamedTuple):
+    queue: str
+    time: int
+
+
 @dataclass(eq=False, slots=True)
 class _Session:
     """What one account's channel holds; a delivery is its own as long as it is open."""
 
     is_open: bool = True
-    unacked: dict[int, tuple[str, _Message]] = field(default_factory=dict)
-    held: Counter[str] = field(default_factory=Counter)
+    #: By number: for which consumer, and what it is.
+    unacked: dict[int, tuple[_Consumer, _Message]] = field(default_factory=dict)
+    held: Counter[_Consumer] = field(default_factory=Counter)
+    #: How often it was consumed: what was brought before does not count against the next prefetch, as with RabbitMQ.
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +209,9 @@ class MemoryBroker:
         """Forget the delivery, if it is still ours."""
         receipt = delivery.receipt
         assert isinstance(receipt, _Receipt)  # noqa: S101 - only this adapter makes receipts
-        queue, _ = receipt.session.unacked.pop(receipt.number, (None, None))
-        if queue is not None:
-            receipt.session.held[queue] -= 1
+        consumer, _ = receipt.session.unacked.pop(receipt.number, (None, None))
+        if consumer is not None:
+            receipt.session.held[consumer] -= 1
             self._deliver()
 
     def is_ours(self, delivery: Delivery) -> bool:
@@ -215,6 +223,7 @@ class MemoryBroker:
     async def consume(self, account: str, take: Take, *, per_queue_max: int | None = None) -> None:
         """Start handing over."""
         self._takes[account] = take
+        self._sessions[account].times += 1
         self._per_queue[account] = min(self._prefetch, per_queue_max or self._prefetch)
         self._deliver()
 
@@ -257,8 +266,8 @@ class MemoryBroker:
         if session is None:
             return
         session.is_open = False
-        for queue, message in reversed(list(session.unacked.values())):
-            self._server.put_first(queue, message)
+        for consumer, message in reversed(list(session.unacked.values())):
+            self._server.put_first(consumer.queue, message)
 
     def close(self) -> None:
         """Leave for good."""
@@ -269,16 +278,20 @@ class MemoryBroker:
     def _deliver(self) -> None:
         for account, take in list(self._takes.items()):
             for lane in Lane:
-                queue = jobs_queue(account, lane)
-                waiting = self._server.queues[queue]
-                while waiting and self._sessions[account].held[queue] < self._per_queue[account]:
-                    self._hand_over(account, lane, queue, waiting.popleft(), take)
+                waiting = self._server.queues[jobs_queue(account, lane)]
+                while waiting and self._held_now(account, lane) < self._per_queue[account]:
+                    self._hand_over(account, lane, waiting.popleft(), take)
 
-    def _hand_over(self, account: str, lane: Lane, queue: str, message: _Message, take: Take) -> None:
+    def _held_now(self, account: str, lane: Lane) -> int:
+        session = self._sessions[account]
+        return session.held[_Consumer(jobs_queue(account, lane), session.times)]
+
+    def _hand_over(self, account: str, lane: Lane, message: _Message, take: Take) -> None:
         self._numbers += 1
         session = self._sessions[account]
-        session.unacked[self._numbers] = (queue, message)
-        session.held[queue] += 1
+        consumer = _Consumer(jobs_queue(account, lane), session.times)
+        session.unacked[self._numbers] = (consumer, message)
+        session.held[consumer] += 1
         counted = {COMEBACKS_HEADER: message.comebacks} if message.comebacks else {}
         delivery = Delivery(
             account=account,
