@@ -64,7 +64,11 @@ class WorkerProcess:
                 # Ctrl-C in the terminal reaches the caller alone, which then stops everything in order.
                 start_new_session=True,
             )
-        self._guard = Guard.over(self._process.pid)
+        try:
+            self._guard = Guard.over(self._process.pid)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(

@@ -53,7 +53,11 @@ class Guard:
     def over(cls, pid: int) -> Self:
         """For one process that the owner started itself: where the owner goes, it is killed with its session."""
         guard = cls()
-        guard._ask(do="watch", pid=pid)
+        try:
+            guard._ask(do="watch", pid=pid)
+        except BaseException:
+            guard.close()
+            raise
         return guard
 
     def start(self, command: Command) -> int:

@@ -44,9 +44,13 @@ class ProducerProcess:
                 # Ctrl-C in the terminal reaches the caller alone, which then stops everything in order.
                 start_new_session=True,
             )
-        self._guard = Guard.over(self._process.pid)
-        self._write(self._task.as_line())
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
+        try:
+            self._guard = Guard.over(self._process.pid)
+            self._write(self._task.as_line())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
