@@ -38,7 +38,8 @@ All: persistent jobs, TLS, keep-alive, a 20 KB PNG in a form; the result publish
 Only mms-worker fetches the picture (once), checks jobs, keeps a limit (far away here), a journal, metrics, CloudEvents.
 Its queues, taskiq's and the floor's are quorum queues, the others' classic ones, as each declares them by itself.
 Celery: task_acks_late, confirm_publish. Dramatiq: confirm_delivery. No log below warnings; uvloop where it is used.
-The floor: the same transport and servers, no checks, no limit, and the same bytes for each call.
+The floor: the same transport and servers, each part as its library does it, no checks, no limit, and the same bytes for
+each call. It publishes one by one, as the worker does not.
 """.splitlines()
 
 
