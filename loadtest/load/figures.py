@@ -97,7 +97,7 @@ class Figures:
         ]
         if len(each) == 1:
             return tuple(each)
-        everything = Use(0, 0.0, 0.0)
+        everything = Use(0.0, 0.0, 0.0)
         for use in uses:
             everything = everything.plus(use)
         all_us = array("q", sorted(itertools.chain.from_iterable(calls.at_us for calls in self._calls)))
@@ -241,7 +241,7 @@ class Figures:
     def _use(self, account: int) -> Use:
         limit = self._limits[account]
         if limit is None:
-            return Use(0, 0.0, 0.0)
+            return Use(0.0, 0.0, 0.0)
         backlog_min = BACKLOG_OF_WORKER * self._scenario.workers
         fewest, admitted_us = self._waiting[account].fewest, self._admitted_us[account]
         return use_of_limit(fewest, admitted_us, limit, backlog_min=backlog_min)

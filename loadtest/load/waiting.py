@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from loadtest.load.ideal import LimitLine
 
 US_PER_S = 1_000_000
+START_S = 10
+"""After the run's zero, which may be the workers' start: they take about one to begin, more on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def waiting(published_us: Sequence[int], called_us: Sequence[int], seconds: int)
 class Use:
     """What the limit let through while a backlog waited, and what it permitted then; `busy_s`: for so long."""
 
-    admitted: int
+    admitted: float
     permitted: float
     busy_s: float
 
@@ -56,18 +58,32 @@ class Use:
 
 
 def use_of_limit(fewest: Sequence[int], admitted_us: Sequence[int], limit: LimitLine, *, backlog_min: int) -> Use:
-    """In all stretches of whole seconds in which so many jobs waited, from the first call of each to the last.
+    """In all stretches of whole seconds in which so many jobs waited, each from its beginning to its end.
 
-    The second of the account's very first call and what is before it do not count: nobody's slots are known then.
+    The second of the account's very first call and what is before it do not count: nobody's slots are known then. But
+    whoever has not called after START_S is late.
     """
-    found = Use(0, 0.0, 0.0)
-    first_us = admitted_us[0] if admitted_us else 0
-    for since_s, until_s in _stretches(fewest, first_us // US_PER_S + 1, backlog_min):
-        since, until = bisect_left(admitted_us, since_s * US_PER_S), bisect_left(admitted_us, until_s * US_PER_S)
-        if until - since > 1:
-            permitted = limit.permitted(admitted_us[since], admitted_us[until - 1])
-            found = found.plus(Use(until - since - 1, permitted, float(until_s - since_s)))
+    first_s = min(admitted_us[0] // US_PER_S + 1, START_S) if admitted_us else START_S
+    found = Use(0.0, 0.0, 0.0)
+    for since_s, until_s in _stretches(fewest, first_s, backlog_min):
+        since_us, until_us = since_s * US_PER_S, until_s * US_PER_S
+        admitted = _calls_by(until_us, admitted_us) - _calls_by(since_us, admitted_us)
+        found = found.plus(Use(admitted, limit.permitted(since_us, until_us), float(until_s - since_s)))
     return found
+
+
+def _calls_by(at_us: int, admitted_us: Sequence[int]) -> float:
+    """Calls before that moment, and the part of the next one's distance that is over by then.
+
+    Whole calls would make a short stretch of a slow account too good or too bad by one call, by where its edges fall:
+    eleven or twelve calls in 12 s at a limit of one a second. In parts an even pace is the same in any stretch, and a
+    stall, however long it is, is worth one call.
+    """
+    calls = bisect_left(admitted_us, at_us)
+    if not 0 < calls < len(admitted_us):
+        return float(calls)
+    sooner_us, later_us = admitted_us[calls - 1], admitted_us[calls]
+    return calls + (at_us - sooner_us) / (later_us - sooner_us)
 
 
 def _stretches(fewest: Sequence[int], first: int, backlog_min: int) -> Iterator[tuple[int, int]]:
