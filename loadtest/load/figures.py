@@ -63,11 +63,14 @@ class Run:
 
 @dataclass(slots=True)
 class _OfAccount:
-    """One account's jobs in the order of publication: their numbers, and microseconds since the run's zero."""
+    """One account's jobs in the order of publication: their numbers, and microseconds since the run's zero.
+
+    `left_us`: when they stopped waiting, of those that did.
+    """
 
     jobs: "array[int]" = field(default_factory=lambda: array("q"))
     intended_us: "array[int]" = field(default_factory=lambda: array("q"))
-    called_us: "array[int]" = field(default_factory=lambda: array("q"))
+    left_us: "array[int]" = field(default_factory=lambda: array("q"))
     ideal_us: "array[int] | None" = None
 
 
@@ -85,7 +88,7 @@ class Figures:
         self._calls = [Calls(_shifted(one.at_us, run.zero_us), one.is_throttled) for one in self._ledger.calls]
         self._admitted_us = [calls.admitted_us for calls in self._calls]
         self.seconds = self._last_us() // US_PER_S + 1
-        self._waiting = [waiting(one.intended_us, sorted(one.called_us), self.seconds) for one in self._each]
+        self._waiting = [waiting(one.intended_us, sorted(one.left_us), self.seconds) for one in self._each]
 
     def accounts(self) -> tuple[AccountFigures, ...]:
         """ALL first, when there are several."""
@@ -204,9 +207,13 @@ class Figures:
             one = each[account]
             one.jobs.append(job)
             one.intended_us.append(at_us)
-            if called_us := self._ledger.called_us[job]:
-                one.called_us.append(called_us - self._run.zero_us)
+            if left_us := self._left_us(job):
+                one.left_us.append(left_us - self._run.zero_us)
         return each
+
+    def _left_us(self, job: int) -> int:
+        """When its accepted call arrived; without one, when its end was told (wall clock); 0: it waits for ever."""
+        return self._ledger.called_us[job] or self._run.found.told.at_us[job]
 
     def _intended(self) -> Iterator[tuple[int, int, int]]:
         before = self._scenario.before
@@ -236,7 +243,15 @@ class Figures:
         told = self._run.found.told
         last_told_us = max(told.at_us, default=0) - self._run.zero_us
         last_calls_us = [calls.at_us[-1] for calls in self._calls if calls.at_us]
-        return max(self._run.schedule_us + round(self._scenario.seconds * US_PER_S), last_told_us, *last_calls_us, 0)
+        scheduled_us = self._run.schedule_us + round(self._scenario.seconds * US_PER_S)
+        return max(scheduled_us, last_told_us, *last_calls_us, self._given_up_us(), 0)
+
+    def _given_up_us(self) -> int:
+        """When nobody waited for the rest any more, which is as long as processes were looked at; 0: all had ended."""
+        if self._run.found.is_drained:
+            return 0
+        last_us = (samples[-1].at_us for samples in self._run.samples.values() if samples)
+        return max(last_us, default=self._run.zero_us) - self._run.zero_us
 
     def _use(self, account: int) -> Use:
         limit = self._limits[account]
@@ -267,8 +282,8 @@ class Figures:
         if len(self._waiting) == 1:
             return array("q", self._waiting[0].empty_us)
         published_us = _chained([one.intended_us for one in self._each])
-        called_us = _chained([one.called_us for one in self._each])
-        together: Waiting = waiting(sorted(published_us), sorted(called_us), self.seconds)
+        left_us = _chained([one.left_us for one in self._each])
+        together: Waiting = waiting(sorted(published_us), sorted(left_us), self.seconds)
         return array("q", together.empty_us)
 
     def _what(self, one: FaultSeen) -> str:

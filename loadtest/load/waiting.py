@@ -19,12 +19,15 @@ class Waiting:
     empty_us: tuple[int, ...]
 
 
-def waiting(published_us: Sequence[int], called_us: Sequence[int], seconds: int) -> Waiting:
-    """Out of both in order of time. A job waits from its intended publication to its call's arrival."""
+def waiting(published_us: Sequence[int], left_us: Sequence[int], seconds: int) -> Waiting:
+    """Out of both in order of time. A job waits from its intended publication until it leaves.
+
+    It leaves when its call arrives, or when its end is told if none was accepted.
+    """
     fewest, empty_us = [0] * seconds, list[int]()
     second, standing, least = 0, 0, 0
 
-    for at_us, by in _merged(published_us, called_us):
+    for at_us, by in _merged(published_us, left_us):
         now = min(max(at_us // US_PER_S, 0), seconds - 1)
         while second < now:
             fewest[second] = max(0, least)
@@ -98,13 +101,13 @@ def _stretches(fewest: Sequence[int], first: int, backlog_min: int) -> Iterator[
         yield since, len(fewest)
 
 
-def _merged(published_us: Sequence[int], called_us: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _merged(published_us: Sequence[int], left_us: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Of equal moments the publication comes first."""
     came, went = 0, 0
-    while came < len(published_us) or went < len(called_us):
-        if went == len(called_us) or (came < len(published_us) and published_us[came] <= called_us[went]):
+    while came < len(published_us) or went < len(left_us):
+        if went == len(left_us) or (came < len(published_us) and published_us[came] <= left_us[went]):
             yield published_us[came], 1
             came += 1
         else:
-            yield called_us[went], -1
+            yield left_us[went], -1
             went += 1
