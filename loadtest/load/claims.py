@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loadtest.chaos.faults import Family
-from loadtest.load.figures import BEYOND, URGENT, throttled_per_1000
+from loadtest.load.figures import BEYOND, REACTION_S, URGENT, Refusals
 from loadtest.load.result import (
     ALL,
     AccountFigures,
@@ -31,6 +31,7 @@ class Figured:
     """All that claims are about."""
 
     accounts: Sequence[AccountFigures]
+    refusals: Refusals
     series: Series
     latencies: Sequence[Latency]
     faults: Sequence[FaultFigures]
@@ -43,12 +44,23 @@ def claims(scenario: Scenario, seen: Figured) -> tuple[Claim, ...]:
     return (
         *_of_books(scenario, seen.correctness),
         *_of_accounts(scenario.holds, seen.accounts),
+        *_of_refusals(scenario.holds, seen.refusals),
         *_of_latencies(scenario.holds, seen.latencies),
         *_of_faults(scenario.holds, seen.faults),
         *_of_memory(scenario.holds, seen.series),
         *_of_producer(scenario, seen.producer),
         *_of_simulator(seen.series),
     )
+
+
+def is_limit_kept(holds: Holds, refusals: Refusals) -> bool | None:
+    """None: nothing is said of it.
+
+    The API admits nothing beyond its limit: whoever exceeds it is known by the answers 429. They are counted of all
+    accounts together: a slow one makes too few calls for such a share.
+    """
+    most = holds.throttled_per_1000_max
+    return None if most is None else refusals.per_1000 <= most
 
 
 def _of_books(scenario: Scenario, books: Correctness) -> Iterator[Claim]:
@@ -74,11 +86,15 @@ def _of_accounts(holds: Holds, accounts: Sequence[AccountFigures]) -> Iterator[C
         else:
             name = f" ({worst[1].name})" if len(single) > 1 else ""
             yield Claim(claim, f"{worst[0]:.2%}{name}", worst[0] >= least)
-    if (most := holds.throttled_per_1000_max) is not None:
-        # Of all together, who are first: a slow account makes too few calls for such a share.
-        rate = throttled_per_1000(accounts[0])
-        told = f"{rate:.2f} ({accounts[0].throttled_calls:,} calls)"
-        yield Claim(f"at most {most:g} of 1,000 calls are answered 429", told, rate <= most)
+
+
+def _of_refusals(holds: Holds, refusals: Refusals) -> Iterator[Claim]:
+    if (is_kept := is_limit_kept(holds, refusals)) is not None:
+        claim = f"the limit is kept: at most {holds.throttled_per_1000_max:g} of 1,000 calls are answered 429"
+        told = f"{refusals.per_1000:.2f} ({refusals.throttled:,} calls)"
+        if refusals.excused:
+            told += f", and {refusals.excused:,} calls in the {REACTION_S} s after the limit was lowered"
+        yield Claim(claim, told, is_kept)
 
 
 def _of_latencies(holds: Holds, latencies: Sequence[Latency]) -> Iterator[Claim]:

@@ -28,6 +28,8 @@ from loadtest.load.waiting import Use, Waiting, use_of_limit, waiting
 US_PER_S = 1_000_000
 BACKLOG_OF_WORKER = 2
 """So many jobs for each worker are a backlog: with fewer a slot of one worker may pass while a job is at another."""
+REACTION_S = 5
+"""So long may it take until the workers keep a limit that was lowered without notice."""
 CALL, BEYOND, URGENT, EVENT = "publish to call", "beyond the ideal", "urgent: publish to call", "publish to event"
 DEFINITIONS = {
     CALL: "from the intended publication to the call's arrival at the API",
@@ -59,6 +61,23 @@ class Run:
     found: Found
     faults: Sequence[FaultSeen]
     samples: Mapping[str, Sequence[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Answers 429 to the calls of all accounts, but for the REACTION_S after a limit was lowered without notice.
+
+    `excused`: answers 429 in that time.
+    """
+
+    calls: int
+    throttled: int
+    excused: int
+
+    @property
+    def per_1000(self) -> float:
+        """Of the calls."""
+        return self.throttled * 1_000 / self.calls if self.calls else 0.0
 
 
 @dataclass(slots=True)
@@ -108,6 +127,21 @@ class Figures:
         together = Calls(all_us, bytearray([1] * throttled + [0] * (len(all_us) - throttled)))
         limit = None if None in limits else sum(limit for limit in limits if limit is not None)
         return (self._account(ALL, limit, together, everything, sum(self._ledger.recipients)), *each)
+
+    def refusals(self) -> Refusals:
+        """Over the whole run."""
+        lowered_us = [
+            one.window.began_us - self._run.zero_us for one in self._run.faults if one.window.kind is Kind.API_LOWERED
+        ]
+        calls = throttled = excused = 0
+        for of_account in self._calls:
+            for at_us, is_throttled in zip(of_account.at_us, of_account.is_throttled, strict=True):
+                if any(since_us <= at_us < since_us + REACTION_S * US_PER_S for since_us in lowered_us):
+                    excused += is_throttled
+                else:
+                    calls += 1
+                    throttled += is_throttled
+        return Refusals(calls, throttled, excused)
 
     def series(self) -> Series:
         """Over the whole run."""

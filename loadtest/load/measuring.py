@@ -10,7 +10,7 @@ from rich.console import Console
 
 from loadtest.bench.circumstances import Circumstances
 from loadtest.load.books import close
-from loadtest.load.claims import Figured, claims
+from loadtest.load.claims import Figured, claims, is_limit_kept
 from loadtest.load.figures import Figures
 from loadtest.load.result import FORMAT, Machine, Result
 from loadtest.load.run import Played, play
@@ -40,8 +40,8 @@ def result_of(asked: Asked, seen: Circumstances, played: Played) -> Result:
     """Out of what was found."""
     figures = Figures(played.run)
     accounts, series, latencies, faults = figures.accounts(), figures.series(), figures.latencies(), figures.faults()
-    books = close(played.run.found)
-    figured = Figured(accounts, series, latencies, faults, books, played.producer)
+    refusals, books = figures.refusals(), close(played.run.found)
+    figured = Figured(accounts, refusals, series, latencies, faults, books, played.producer)
     started_at = datetime.fromtimestamp(played.run.zero_us / US_PER_S, UTC)
     return Result(
         format=FORMAT,
@@ -66,4 +66,5 @@ def result_of(asked: Asked, seen: Circumstances, played: Played) -> Result:
         correctness=books,
         capacity=played.capacity,
         claims=claims(asked.scenario, figured),
+        is_limit_kept=is_limit_kept(asked.scenario.holds, refusals),
     )

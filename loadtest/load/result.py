@@ -90,6 +90,11 @@ class AccountFigures:
     recipients_per_s: float
     calls_per_s: float
 
+    @property
+    def excess(self) -> int:
+        """So many of the arrivals in the busiest second are more than the limit; 0 without one."""
+        return 0 if self.limit_per_s is None else max(0, self.worst_rolling_second - self.limit_per_s)
+
 
 @dataclass(frozen=True, slots=True)
 class AccountSeries:
@@ -226,7 +231,8 @@ class Result:
     """All of it. `seconds`: of the schedule; the run itself lasts until everything has ended: see `series.t_s`.
 
     `started_at`: ISO 8601, UTC, of the run's zero. `settings`: of the workers, besides addresses and accounts.
-    `command`: that does the same again. `accounts`: ALL first when there are several, then by name.
+    `command`: that does the same again. `accounts`: ALL first when there are several, then by name. `is_limit_kept`:
+    whether no more calls were answered 429 than the scenario allows for; None where it says nothing of it.
     """
 
     format: int
@@ -251,8 +257,13 @@ class Result:
     correctness: Correctness
     capacity: Capacity | None
     claims: tuple[Claim, ...]
+    is_limit_kept: bool | None = None
 
     @property
     def holds(self) -> bool:
         """Whether every claim holds."""
         return all(claim.holds for claim in self.claims)
+
+    def is_excess_refused(self, account: AccountFigures) -> bool:
+        """Whether what arrived beyond the limit was answered 429, and no more was than the scenario allows for."""
+        return self.is_limit_kept is True and account.excess <= account.throttled_calls

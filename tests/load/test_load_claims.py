@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.load.claims import Figured, claims
-from loadtest.load.figures import BEYOND, URGENT
+from loadtest.load.claims import Figured, claims, is_limit_kept
+from loadtest.load.figures import BEYOND, URGENT, Refusals
 from loadtest.load.result import Claim, ProcessSeries
 from loadtest.load.scenario import Scenario
 from loadtest.load.scenario_files import scenario_from
@@ -34,6 +34,7 @@ CLEAR = replace(BOOKS, in_doubt=0, in_doubt_explained=0, sent=44)
 PRODUCER = RESULT.producer
 WELL = Figured(
     accounts=(FIGURES,),
+    refusals=Refusals(44, 0, 0),
     series=replace(SERIES, processes={"worker 1": FLAT, "simulator": SIMULATOR}),
     latencies=(replace(CALL, name=BEYOND), replace(CALL, name=URGENT)),
     faults=(FAULT,),
@@ -74,7 +75,7 @@ def test_only_what_is_asked_for_is_claimed() -> None:
         (replace(WELL, correctness=replace(CLEAR, in_doubt=1)), "nothing is in doubt"),
         (replace(WELL, accounts=(replace(FIGURES, share_of_limit=0.98),)), "99.0% of the limit"),
         (replace(WELL, accounts=(replace(FIGURES, share_of_limit=None),)), "99.0% of the limit"),
-        (replace(WELL, accounts=(replace(FIGURES, throttled_calls=1),)), "of 1,000 calls"),
+        (replace(WELL, refusals=Refusals(900, 1, 0)), "the limit is kept"),
         (replace(WELL, latencies=(replace(CALL, name=BEYOND, p99_ms=101.0), WELL.latencies[1])), "longer than"),
         (replace(WELL, latencies=(WELL.latencies[0], replace(CALL, name=URGENT, p99_ms=51.0))), "urgent jobs"),
         (replace(WELL, latencies=(WELL.latencies[0],)), "urgent jobs"),
@@ -103,6 +104,22 @@ def test_the_worst_account_is_named_and_that_of_all_together_is_none() -> None:
         ),
     )
     assert [one.seen for one in broken(seen)] == ["60.00% (b)"]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "told", "is_kept"),
+    [
+        (Refusals(0, 0, 0), "0.00 (0 calls)", True),
+        (Refusals(1_000, 1, 0), "1.00 (1 calls)", True),
+        (Refusals(999, 1, 0), "1.00 (1 calls)", False),
+        (Refusals(4_000, 1, 12), "0.25 (1 calls), and 12 calls in the 5 s after the limit was lowered", True),
+    ],
+)
+def test_the_limit_is_kept_when_hardly_a_call_is_refused(refusals: Refusals, told: str, *, is_kept: bool) -> None:
+    assert is_limit_kept(scenario().holds, refusals) is is_kept
+    claim = next(one for one in claims(scenario(), replace(WELL, refusals=refusals)) if "limit is kept" in one.claim)
+    assert (claim.seen, claim.holds) == (told, is_kept)
+    assert is_limit_kept(scenario(holds={}).holds, refusals) is None
 
 
 def test_a_doubt_with_a_fault_is_no_broken_claim_and_one_without_is() -> None:

@@ -10,7 +10,7 @@ from loadtest.chaos.doubts import Window
 from loadtest.chaos.faults import Kind
 from loadtest.load.books import Found, Queues
 from loadtest.load.events import DEAD, EXPIRED, IN_DOUBT, NONE, REFUSED, SENT, Told
-from loadtest.load.figures import FaultSeen, Figures, Run
+from loadtest.load.figures import FaultSeen, Figures, Refusals, Run
 from loadtest.load.jobs import JobMaker
 from loadtest.load.ledger import Ledger, key_of
 from loadtest.load.sampling import Sample
@@ -104,3 +104,22 @@ def test_a_run_that_was_given_up_lasts_until_then() -> None:
     assert figures.accounts()[0].share_of_limit == pytest.approx(10 / 80, abs=0.02)
     drained = Figures(run(of, called_us=called_us, told=told, sampled_us=[0, 80 * US]))
     assert drained.seconds == 11
+
+
+@pytest.mark.parametrize(
+    ("faults", "refusals"),
+    [
+        ([], Refusals(13, 3, 0)),
+        ([fault("limit lowered", Kind.API_LOWERED, 10, 16)], Refusals(10, 2, 1)),
+        ([fault("API answers 502", Kind.API_502, 10, 16)], Refusals(13, 3, 0)),
+    ],
+)
+def test_only_what_is_refused_until_a_lowered_limit_can_be_known_is_excused(
+    faults: Sequence[FaultSeen], refusals: Refusals
+) -> None:
+    of = scenario(**BELOW_THE_LIMIT)
+    called_us = {job: job * 2 * US + US for job in range(10)}
+    throttled_us = [9 * US, 11 * US + 1, 15 * US + 1]
+    told = dict.fromkeys(called_us, SENT)
+    made = run(of, called_us=called_us, told=told, throttled_us=throttled_us, faults=faults)
+    assert Figures(made).refusals() == refusals

@@ -31,6 +31,12 @@ def test_a_file_is_written_into_a_folder_that_is_made_and_read_again(tmp_path: P
     assert read_result(path) == small_result()
 
 
+def test_a_file_from_before_the_limit_was_claimed_to_be_kept_can_be_read() -> None:
+    content = json.loads(as_json(small_result(is_limit_kept=True)))
+    del content["is_limit_kept"]
+    assert from_json(json.dumps(content)) == small_result()
+
+
 def without(*names: str) -> Callable[[Told], None]:
     def change(told: Told) -> None:
         *where, last = names

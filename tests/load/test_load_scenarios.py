@@ -38,6 +38,11 @@ def test_the_projects_own_scenarios_can_be_read() -> None:
     assert scenarios["soak"].seconds == 7_200
 
 
+def test_each_of_the_projects_scenarios_with_a_limit_claims_that_it_is_kept() -> None:
+    claimed = [name for name, one in read_scenarios().items() if one.holds.throttled_per_1000_max is not None]
+    assert claimed == [name for name, one in read_scenarios().items() if not one.is_unlimited]
+
+
 def test_what_is_not_said_has_a_usual_value(tmp_path: Path) -> None:
     one = read(tmp_path, GOOD)["good"]
     assert (one.workers, one.before, one.jobs.recipients, one.jobs.content, one.api.window) == (
