@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtest.load.figures import throttled_per_1000
-from loadtest.load.result import AccountFigures, Latency, Result
+from loadtest.load.result import ALL, AccountFigures, Latency, Result
 from loadtest.load.scenario import Scenario
 
 ACCOUNTS_SHOWN_MAX = 25
@@ -68,19 +68,29 @@ def _accounts(result: Result) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for one in result.accounts[:ACCOUNTS_SHOWN_MAX]:
-        table.add_row(*_account(one))
+        table.add_row(*_account(result, one))
+    if any(one.excess and one.name != ALL for one in result.accounts):
+        table.caption = "Worst second: arrivals, those that were answered 429 included."
+        table.caption_justify = "left"
     return table
 
 
-def _account(one: AccountFigures) -> Iterator[str]:
+def _account(result: Result, one: AccountFigures) -> Iterator[str | Text]:
     yield one.name
     yield "-" if one.limit_per_s is None else f"{one.limit_per_s:,}"
     yield f"{one.calls_per_s:,.1f}"
     yield f"{one.recipients_per_s:,.1f}"
     yield percent(one.share_of_limit)
     yield percent(one.best_share)
-    yield f"{one.worst_rolling_second:,}"
+    yield Text(f"{one.worst_rolling_second:,}", style=_worst_style(result, one))
     yield f"{throttled_per_1000(one):.2f}"
+
+
+def _worst_style(result: Result, one: AccountFigures) -> str:
+    """The seconds of all together need not end together: they are held to no limit."""
+    if not one.excess or one.name == ALL:
+        return ""
+    return "yellow" if result.is_excess_refused(one) else "red"
 
 
 def _latencies(result: Result) -> Table:

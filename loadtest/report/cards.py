@@ -56,17 +56,19 @@ def _memory_card(series: Series) -> Card:
 
 
 def _second_card(result: Result) -> Card:
-    """Of the account that came nearest to its limit, or went furthest over it."""
+    """Of the account that came nearest to its limit, or went furthest over it; first what is bad."""
     name = "busiest second"
     limited = [(account, account.limit_per_s) for account in accounts_alone(result) if account.limit_per_s]
     if not limited:
         calls = result.accounts[0].worst_rolling_second
         return Card(name, f"{calls:,}", "", "calls in a rolling second; there was no limit")
-    worst, limit = max(limited, key=lambda pair: pair[0].worst_rolling_second / pair[1])
+    worst, limit = max(
+        limited, key=lambda pair: (over(result, pair[0]) == "bad", pair[0].worst_rolling_second / pair[1])
+    )
     of_whom = f" of {worst.name}" if len(limited) > 1 else ""
-    refused = f"{worst.throttled_calls:,} of {worst.calls:,} were answered 429"
-    note = f"calls{of_whom} in a rolling second; {refused}"
-    return Card(name, f"{worst.worst_rolling_second:,}", f"of {limit:,}", note, over(worst) or "good")
+    refused = f"{worst.throttled_calls:,} of {worst.calls:,} calls were answered 429"
+    note = f"arrivals{of_whom} in a rolling second, refused ones too; {refused}"
+    return Card(name, f"{worst.worst_rolling_second:,}", f"of {limit:,}", note, over(result, worst) or "good")
 
 
 def _latency_card(latencies: Sequence[Latency]) -> Card | None:

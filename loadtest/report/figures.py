@@ -17,7 +17,7 @@ from loadtest.report.wording import (
     several,
 )
 
-State = Literal["good", "bad", ""]
+State = Literal["good", "noted", "bad", ""]
 SPARE_SHARE_MAX = 0.8
 """Above it a tool of the test is too near to its own end to say that it was not what was measured."""
 BEHIND_MS_MAX = 100.0
@@ -94,19 +94,20 @@ def accounts_alone(result: Result) -> list[AccountFigures]:
     return [account for account in result.accounts if account.name != ALL] or list(result.accounts)
 
 
-def over(account: AccountFigures) -> State:
-    """Bad when one rolling second held more calls than the limit."""
-    isover = account.limit_per_s is not None and account.worst_rolling_second > account.limit_per_s
-    return "bad" if isover else ""
+def over(result: Result, account: AccountFigures) -> State:
+    """When more calls than the limit arrived in a rolling second: noted while only what is allowed for was refused."""
+    if not account.excess:
+        return ""
+    return "noted" if result.is_excess_refused(account) else "bad"
 
 
 def account_rows(result: Result) -> list[AccountRow]:
     """As in the result: the sum first when there are several."""
-    return [_account_row(account, is_sum=account.name == ALL) for account in result.accounts]
+    return [_account_row(result, account) for account in result.accounts]
 
 
-def _account_row(account: AccountFigures, *, is_sum: bool) -> AccountRow:
-    limit = account.limit_per_s
+def _account_row(result: Result, account: AccountFigures) -> AccountRow:
+    limit, is_sum = account.limit_per_s, account.name == ALL
     return AccountRow(
         name="all together" if is_sum else account.name,
         limit="none" if limit is None else f"{limit:,}/s",
@@ -114,7 +115,7 @@ def _account_row(account: AccountFigures, *, is_sum: bool) -> AccountRow:
         best=percent(account.best_share, 2),
         bar=round(min(1.0, account.share_of_limit or 0.0) * 100, 2),
         worst_second=f"{account.worst_rolling_second:,}",
-        worst_state="" if is_sum else over(account),
+        worst_state="" if is_sum else over(result, account),
         calls=f"{account.calls:,}",
         throttled=f"{account.throttled_calls:,}",
         recipients=f"{account.recipients:,}",

@@ -14,7 +14,7 @@ from loadtest.load.result import Claim, Result
 from loadtest.load.scenario import Scenario
 from loadtest.load.scenario_files import scenario_from
 from loadtest.load.table import draw
-from tests.load.results import BOOKS, FAULT, small_result
+from tests.load.results import BOOKS, FAULT, FIGURES, small_result
 
 SCENARIO = {
     "title": "T",
@@ -66,6 +66,20 @@ def test_what_does_not_hold_and_every_problem_is_told_in_red() -> None:
     assert "\x1b[31m1 jobs have no end." in row(lines, "have no end")
     assert "\x1b[31m" in row(lines, "never")
     assert "\x1b[1;31m 1" in row(lines, "lost   ")
+
+
+@pytest.mark.parametrize(
+    ("throttled", "is_limit_kept", "colour"),
+    [(1, True, "\x1b[33m"), (0, True, "\x1b[31m"), (1, False, "\x1b[31m"), (1, None, "\x1b[31m")],
+)
+def test_more_arrivals_than_the_limit_are_explained_by_refused_ones_or_red(
+    throttled: int, colour: str, *, is_limit_kept: bool | None
+) -> None:
+    over = replace(FIGURES, worst_rolling_second=16, throttled_calls=throttled)
+    lines = drawn(small_result(accounts=(over,), is_limit_kept=is_limit_kept), is_terminal=True)
+    assert f"{colour}" in row(lines, "default")
+    assert "answered 429 included" in row(lines, "Worst second: arrivals")
+    assert not any("Worst second" in line for line in drawn(small_result()))
 
 
 def progress(since_s: float, ended: int, *, calls: int = 0, now: tuple[str, ...] = ()) -> Progress:

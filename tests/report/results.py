@@ -194,14 +194,19 @@ def with_faults() -> Result:
 
 
 def twenty_accounts() -> Result:
-    """Each with a limit of its own."""
+    """Each with a limit of its own, and a call that was refused."""
     limits = {f"account-{number:02}": 5 + number * 7 for number in range(1, 21)}
     total = sum(limits.values())
     return replace(
         steady(),
         scenario="accounts",
         title="Twenty accounts with different limits",
-        accounts=(figures(ALL, total), *(figures(name, limit) for name, limit in limits.items())),
+        accounts=(
+            figures(ALL, total, throttled_calls=1),
+            figures("account-01", 12, worst_rolling_second=13, throttled_calls=1),
+            *(figures(name, limit) for name, limit in list(limits.items())[1:]),
+        ),
+        is_limit_kept=True,
         series=series(dict(limits)),
         workers=6,
     )

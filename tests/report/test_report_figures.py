@@ -39,9 +39,22 @@ def test_one_is_one_too_many(name: str, wrong: dict[str, int]) -> None:
     assert card(replace(steady(), correctness=books(**wrong)), name).state == "bad"
 
 
-def test_one_call_over_the_limit_is_bad_and_the_worst_account_is_named() -> None:
-    over = replace(steady(), accounts=(figures("shop", 15, worst_rolling_second=16),))
-    assert card(over, "busiest second").state == "bad"
+@pytest.mark.parametrize(
+    ("throttled", "is_limit_kept", "state"), [(1, True, "noted"), (0, True, "bad"), (1, False, "bad"), (1, None, "bad")]
+)
+def test_one_call_over_the_limit_is_bad_unless_it_was_refused_and_so_few_may_be(
+    throttled: int, state: str, *, is_limit_kept: bool | None
+) -> None:
+    over = figures("shop", 15, worst_rolling_second=16, throttled_calls=throttled)
+    result = replace(steady(), accounts=(over,), is_limit_kept=is_limit_kept)
+    assert card(result, "busiest second").state == account_rows(result)[0].worst_state == state
+
+
+def test_the_account_furthest_over_its_limit_is_named_and_a_bad_one_first() -> None:
+    refused = figures("refused", 1, worst_rolling_second=2, throttled_calls=1)
+    admitted = figures("admitted", 15, worst_rolling_second=16)
+    both = replace(steady(), accounts=(figures(ALL, 16), refused, admitted), is_limit_kept=True)
+    assert "admitted" in card(both, "busiest second").note
     accounts = (figures(ALL, 1_015), figures("large", 1_000), figures("small", 15, worst_rolling_second=17))
     worst = card(replace(steady(), accounts=accounts), "busiest second")
     assert (worst.value, worst.unit, worst.state) == ("17", "of 15", "bad")
