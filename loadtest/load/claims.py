@@ -100,7 +100,7 @@ def _of_refusals(holds: Holds, refusals: Refusals) -> Iterator[Claim]:
 def _of_latencies(holds: Holds, latencies: Sequence[Latency]) -> Iterator[Claim]:
     by_name = {one.name: one for one in latencies}
     for name, most_ms, words in (
-        (BEYOND, holds.beyond_ideal_p99_ms_max, "99 % of jobs wait at most {} ms longer than the limit makes them"),
+        (BEYOND, holds.beyond_ideal_p99_ms_max, "99 % of jobs wait at most {} ms longer than by evenly spaced calls"),
         (URGENT, holds.urgent_p99_ms_max, "99 % of urgent jobs are called for within {} ms"),
     ):
         if most_ms is not None:

@@ -33,7 +33,7 @@ REACTION_S = 5
 CALL, BEYOND, URGENT, EVENT = "publish to call", "beyond the ideal", "urgent: publish to call", "publish to event"
 DEFINITIONS = {
     CALL: "from the intended publication to the call's arrival at the API",
-    BEYOND: "the same, less the time that the limit makes wait in any system that calls in the order of publication",
+    BEYOND: "the same, less what a system makes wait that spaces its calls evenly at the limit, urgent ones first",
     URGENT: "from the intended publication to the call's arrival at the API, of urgent jobs alone",
     EVENT: "from the intended publication to the event that tells the end, by its own time",
 }

@@ -1,4 +1,8 @@
-"""What a system without any faults or delays would have done: the least that the limit itself makes wait (pure)."""
+"""What a system without any faults or delays would have done that spaces its calls evenly (pure).
+
+After a pause a rolling second lets through as many calls at once as the limit says, and a job may leave up to a second
+sooner than here. The workers space their calls by design, and so does what they are compared with.
+"""
 
 from array import array
 from collections import deque

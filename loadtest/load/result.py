@@ -129,7 +129,7 @@ class Series:
 
     `accounts`: by name, and under ALL all of them together. `published_per_s`: intended publications, and
     `ended_per_s`: jobs whose end was told, both the mean of the step. `backlog`: jobs published and not ended, the
-    most of the step. `ideal_backlog`: what would wait if each second had used the whole limit; None without a limit.
+    most of the step. `ideal_backlog`: what would wait if calls left evenly spaced at the limit; None without one.
     `processes`: by name ("worker 1", "simulator", "rabbitmq", "redis", "producer").
     """
 

@@ -160,9 +160,9 @@ class Holds(_Part):
 
     `share_of_limit_min`: of each account, while it has a backlog (two jobs for each worker). `throttled_per_1000_max`:
     of the calls of all accounts together, but for those of the 5 s after a limit was lowered without notice.
-    `beyond_ideal_p99_ms_max`: from publication to call, less what the limit itself makes wait; `urgent_p99_ms_max`: the
-    whole of it. `recovery_s_max`: after each fault. `memory_mb_max`, `memory_growth_max`: of each worker; growth is
-    from the median of the second tenth of the time to that of the last.
+    `beyond_ideal_p99_ms_max`: from publication to call, less what calls evenly spaced at the limit would make wait;
+    `urgent_p99_ms_max`: the whole of it. `recovery_s_max`: after each fault. `memory_mb_max`, `memory_growth_max`: of
+    each worker; growth is from the median of the second tenth of the time to that of the last.
     """
 
     share_of_limit_min: Share | None = None

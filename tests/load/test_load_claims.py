@@ -76,7 +76,7 @@ def test_only_what_is_asked_for_is_claimed() -> None:
         (replace(WELL, accounts=(replace(FIGURES, share_of_limit=0.98),)), "99.0% of the limit"),
         (replace(WELL, accounts=(replace(FIGURES, share_of_limit=None),)), "99.0% of the limit"),
         (replace(WELL, refusals=Refusals(900, 1, 0)), "the limit is kept"),
-        (replace(WELL, latencies=(replace(CALL, name=BEYOND, p99_ms=101.0), WELL.latencies[1])), "longer than"),
+        (replace(WELL, latencies=(replace(CALL, name=BEYOND, p99_ms=101.0), WELL.latencies[1])), "evenly spaced"),
         (replace(WELL, latencies=(WELL.latencies[0], replace(CALL, name=URGENT, p99_ms=51.0))), "urgent jobs"),
         (replace(WELL, latencies=(WELL.latencies[0],)), "urgent jobs"),
         (replace(WELL, faults=(replace(FAULT, recovered_s=1.1),)), "the pace is back"),

@@ -10,7 +10,7 @@ from loadtest.chaos.doubts import Window
 from loadtest.chaos.faults import Kind
 from loadtest.load.books import Found, Queues
 from loadtest.load.events import DEAD, EXPIRED, IN_DOUBT, NONE, REFUSED, SENT, Told
-from loadtest.load.figures import FaultSeen, Figures, Refusals, Run
+from loadtest.load.figures import BEYOND, FaultSeen, Figures, Refusals, Run
 from loadtest.load.jobs import JobMaker
 from loadtest.load.ledger import Ledger, key_of
 from loadtest.load.sampling import Sample
@@ -123,3 +123,12 @@ def test_only_what_is_refused_until_a_lowered_limit_can_be_known_is_excused(
     told = dict.fromkeys(called_us, SENT)
     made = run(of, called_us=called_us, told=told, throttled_us=throttled_us, faults=faults)
     assert Figures(made).refusals() == refusals
+
+
+def test_what_is_beyond_the_ideal_is_told_to_be_beyond_evenly_spaced_calls() -> None:
+    """All are called for as they come: who is earlier than such a system has waited no negative time."""
+    of = scenario(phases=[{"seconds": 1, "per_s": 10}])
+    figures = Figures(run(of, called_us=dict(enumerate(published_us(of))), told={}))
+    beyond = next(one for one in figures.latencies() if one.name == BEYOND)
+    assert "spaces its calls evenly" in beyond.definition
+    assert beyond.max_ms < 1

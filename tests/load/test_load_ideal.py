@@ -28,6 +28,11 @@ def test_jobs_leave_at_once_below_the_limit_and_at_its_distance_above() -> None:
     assert ideal([0, 500_000, 500_001, 500_002]) == [0, 500_000, 600_000, 700_000]
 
 
+def test_jobs_leave_at_its_distance_after_a_pause_too() -> None:
+    """A rolling second lets all ten through at once: the ideal is of a system that spaces its calls."""
+    assert ideal([0, *[5_000_000] * 10]) == [0, *range(5_000_000, 6_000_000, STEP_US)]
+
+
 def test_jobs_that_may_share_a_call_leave_with_the_next_slot() -> None:
     assert ideal([0, 1, 2, 3], together=2) == [0, 100_000, 100_000, 200_000]
 
