@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.load.differences import differences
 from loadtest.load.figures import throttled_per_1000
 from loadtest.load.result import Latency, Result
 
@@ -35,9 +36,13 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of a result. `noise`: a change of less is none, in the figure's own unit; None: NOISE_SHARE of it."""
+    """One number of a result. `noise`: a change of less is none, in the figure's own unit; None: NOISE_SHARE of it.
 
-    value: float
+    `value`: None when it was looked for and not seen, as the pace that does not come back after a fault: that is worse
+    than any number.
+    """
+
+    value: float | None
     unit: str
     better: Better
     noise: float | None = None
@@ -53,8 +58,8 @@ class Change:
 
     @property
     def share(self) -> float | None:
-        """By how much it changed, as a share of what it was; None when it was nothing."""
-        if self.before is None or self.after is None or not self.before.value:
+        """By how much it changed, as a share of what it was; None when it was nothing, or is not there any more."""
+        if self.before is None or self.after is None or not self.before.value or self.after.value is None:
             return None
         return self.after.value / self.before.value - 1
 
@@ -63,29 +68,20 @@ class Change:
         """Better, worse, or neither."""
         if self.before is None or self.after is None:
             return Verdict.CHANGED
-        figure, by = self.after, self.after.value - self.before.value
-        noise = figure.noise if figure.noise is not None else abs(self.before.value) * NOISE_SHARE
-        if abs(by) <= noise:
+        was, now, better = self.before.value, self.after.value, self.after.better
+        if _is_same(was, now, self.after.noise):
             return Verdict.SAME
-        if figure.better is Better.NEITHER:
+        if better is Better.NEITHER:
             return Verdict.CHANGED
-        return Verdict.BETTER if (by > 0) is (figure.better is Better.MORE) else Verdict.WORSE
+        if was is None or now is None:
+            return Verdict.BETTER if was is None else Verdict.WORSE
+        return Verdict.BETTER if (now > was) is (better is Better.MORE) else Verdict.WORSE
 
 
-def differences(before: Result, after: Result) -> list[str]:
-    """Sentences about what makes the two hard to compare; none when they were made alike."""
-    told = []
-    for name, one, other in (
-        ("scenario", before.scenario, after.scenario),
-        ("length of the schedule in s", before.seconds, after.seconds),
-        ("number of workers", before.workers, after.workers),
-        ("seed", before.seed, after.seed),
-        ("number of cores", before.machine.cores, after.machine.cores),
-        ("number of jobs", before.correctness.published, after.correctness.published),
-    ):
-        if one != other:
-            told.append(f"The {name} is not the same: {one} and {other}.")
-    return told
+def _is_same(was: float | None, now: float | None, noise: float | None) -> bool:
+    if was is None or now is None:
+        return was is now
+    return abs(now - was) <= (abs(was) * NOISE_SHARE if noise is None else noise)
 
 
 def changes(before: Result, after: Result) -> list[Change]:
@@ -130,6 +126,8 @@ def _broken(before: Result, after: Result) -> list[str]:
 def _shown(figure: Figure | None) -> str:
     if figure is None:
         return "-"
+    if figure.value is None:
+        return "not seen"
     digits = 0 if figure.unit in ("jobs", "recipients", "calls") else 2
     return f"{figure.value:,.{digits}f} {figure.unit}".rstrip()
 
@@ -138,8 +136,9 @@ def _figures(result: Result) -> Iterator[tuple[str, Figure]]:
     books = result.correctness
     for one in result.accounts:
         prefix = f"{one.name}: " if len(result.accounts) > 1 else ""
-        if one.share_of_limit is not None:
-            yield f"{prefix}share of the limit", Figure(one.share_of_limit * 100, "%", Better.MORE, 0.5)
+        if one.limit_per_s is not None:
+            share = None if one.share_of_limit is None else one.share_of_limit * 100
+            yield f"{prefix}share of the limit", Figure(share, "%", Better.MORE, 0.5)
         yield f"{prefix}answers 429", Figure(throttled_per_1000(one), "per 1,000", Better.LESS, 0.5)
         yield f"{prefix}worst rolling second", Figure(one.worst_rolling_second, "calls", Better.LESS, 1)
         yield f"{prefix}calls", Figure(one.calls_per_s, "/s", Better.MORE)
@@ -147,8 +146,7 @@ def _figures(result: Result) -> Iterator[tuple[str, Figure]]:
     for time in result.latencies:
         yield from _latency_figures(time)
     for number, fault in enumerate(result.faults, 1):
-        if fault.recovered_s is not None:
-            yield f"{number}. {fault.name}: back after", Figure(fault.recovered_s, "s", Better.LESS, 1.0)
+        yield f"{number}. {fault.name}: back after", Figure(fault.recovered_s, "s", Better.LESS, 1.0)
     yield from _memory_figures(result)
     yield "published", Figure(books.published, "jobs", Better.NEITHER)
     yield "in doubt", Figure(books.in_doubt, "jobs", Better.LESS, 5)
@@ -161,7 +159,8 @@ def _figures(result: Result) -> Iterator[tuple[str, Figure]]:
 def _latency_figures(time: Latency) -> Iterator[tuple[str, Figure]]:
     for name, value_ms in (("p50", time.p50_ms), ("p99", time.p99_ms), ("max", time.max_ms)):
         noise_ms = max(5.0, value_ms * 2 * NOISE_SHARE)
-        yield f"{time.name}, {name}", Figure(value_ms, "ms", Better.LESS, noise_ms)
+        # Without any times they are told as 0, which would be better than all that was ever measured.
+        yield f"{time.name}, {name}", Figure(value_ms if time.count else None, "ms", Better.LESS, noise_ms)
 
 
 def _memory_figures(result: Result) -> Iterator[tuple[str, Figure]]:

@@ -12,7 +12,7 @@ from loadtest.bench.circumstances import Circumstances
 from loadtest.load.books import close
 from loadtest.load.claims import Figured, claims, is_limit_kept
 from loadtest.load.figures import Figures
-from loadtest.load.result import FORMAT, Machine, Result
+from loadtest.load.result import FORMAT, Conditions, Machine, Result
 from loadtest.load.run import Played, play
 from loadtest.load.scenario import Scenario
 
@@ -67,4 +67,19 @@ def result_of(asked: Asked, seen: Circumstances, played: Played) -> Result:
         capacity=played.capacity,
         claims=claims(asked.scenario, figured),
         is_limit_kept=is_limit_kept(asked.scenario.holds, refusals),
+        conditions=conditions_of(asked.scenario),
+    )
+
+
+def conditions_of(scenario: Scenario) -> Conditions:
+    """What tells it from another scenario of the same name."""
+    jobs, api = scenario.jobs, scenario.api
+    return Conditions(
+        recipients=jobs.recipients,
+        content=jobs.content,
+        picture=jobs.picture,
+        urgent_share=jobs.urgent_share,
+        window=api.window,
+        latency_ms=api.latency_ms,
+        spread_ms=api.spread_ms,
     )

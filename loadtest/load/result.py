@@ -36,6 +36,19 @@ class Versions:
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """What jobs and the API were like, as the scenario has it: `Jobs` and `Api` there say what each means."""
+
+    recipients: int
+    content: str
+    picture: str
+    urgent_share: float
+    window: str
+    latency_ms: float
+    spread_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """A part of the schedule, for the plots: what was published in it, in words ("spike to 150 jobs/s")."""
 
@@ -233,6 +246,7 @@ class Result:
     `started_at`: ISO 8601, UTC, of the run's zero. `settings`: of the workers, besides addresses and accounts.
     `command`: that does the same again. `accounts`: ALL first when there are several, then by name. `is_limit_kept`:
     whether no more calls were answered 429 than the scenario allows for; None where it says nothing of it.
+    `conditions`: None in results that were written before there were any.
     """
 
     format: int
@@ -258,6 +272,7 @@ class Result:
     capacity: Capacity | None
     claims: tuple[Claim, ...]
     is_limit_kept: bool | None = None
+    conditions: Conditions | None = None
 
     @property
     def holds(self) -> bool:

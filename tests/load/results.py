@@ -12,6 +12,7 @@ from loadtest.load.result import (
     AccountSeries,
     Capacity,
     Claim,
+    Conditions,
     Correctness,
     FaultFigures,
     Latency,
@@ -67,6 +68,7 @@ RESULT = Result(
     correctness=BOOKS,
     capacity=Capacity(9_000.0, 12_000.0),
     claims=(Claim("no job is lost", "0 of 44", holds=True),),
+    conditions=Conditions(1, "own", "url", 0.0, "rolling", 20.0, 0.0),
 )
 
 

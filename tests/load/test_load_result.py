@@ -37,6 +37,14 @@ def test_a_file_from_before_the_limit_was_claimed_to_be_kept_can_be_read() -> No
     assert from_json(json.dumps(content)) == small_result()
 
 
+def test_a_result_from_before_there_were_conditions_is_read(tmp_path: Path) -> None:
+    content = json.loads(as_json(small_result()))
+    del content["conditions"]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(content))
+    assert read_result(path) == small_result(conditions=None)
+
+
 def without(*names: str) -> Callable[[Told], None]:
     def change(told: Told) -> None:
         *where, last = names

@@ -70,6 +70,10 @@ def assert_figures(result: Result) -> None:
     assert calls.count == beyond.count == events.count == result.correctness.published - 40
     assert 0 < urgent.count < calls.count
     assert beyond.p50_ms <= calls.p50_ms <= events.p50_ms * 1.01 + 1
+    assert result.conditions is not None
+    assert (result.conditions.recipients, result.conditions.urgent_share, result.conditions.window) == (
+        2, 0.1, "rolling",
+    )  # fmt: skip
     began_s = result.phases[0].began_s
     assert began_s > 1
     assert sum(result.series.published_per_s[: int(began_s)]) == 40
