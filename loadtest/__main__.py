@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; the exit code."""
     told = sys.argv[1:] if arguments is None else arguments
     options = read_options(told)
-    console = Console(highlight=False)
+    # Paths, names and sentences are shown as they are.
+    console = Console(highlight=False, markup=False)
     unwind_on_signals()
     try:
         match options:
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("Interrupted: everything was stopped and removed.")
         return EXIT_INTERRUPTED
     except FAILURES as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(str(error), markup=False)
+        Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(str(error))
         return EXIT_CANNOT_RUN
     return 0
 

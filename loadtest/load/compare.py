@@ -100,7 +100,8 @@ def draw_changes(console: Console, before: Result, after: Result) -> list[Change
     found = changes(before, after)
     for sentence in differences(before, after):
         console.print(Text(sentence, style="yellow"))
-    table = Table(title=f"{before.title}: what changed", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    title = Text(f"{before.title}: what changed", style="table.title")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -110,7 +111,11 @@ def draw_changes(console: Console, before: Result, after: Result) -> list[Change
         style = styles.get(one.verdict, "")
         share = "" if one.share is None else f"{one.share:+.1%}"
         table.add_row(
-            one.name, _shown(one.before), _shown(one.after), Text(share, style=style), Text(one.verdict, style=style)
+            Text(one.name),
+            _shown(one.before),
+            _shown(one.after),
+            Text(share, style=style),
+            Text(one.verdict, style=style),
         )
     console.print(table)
     for claim in _broken(before, after):

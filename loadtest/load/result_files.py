@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, RootModel, ValidationError
 
 from loadtest.failure import LoadTestError
 from loadtest.load.result import ALL, FORMAT, POINTS_MAX, Result, Series
@@ -13,7 +13,11 @@ from loadtest.load.result import ALL, FORMAT, POINTS_MAX, Result, Series
 BYTES_MAX = 100_000_000
 MISTAKES_SHOWN_MAX = 5
 
-_RESULT = TypeAdapter(Result)
+
+class _File(RootModel[Result]):
+    """Python's JSON has NaN and Infinity, which are no figures."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 def write_result(path: Path, result: Result) -> None:
@@ -57,7 +61,7 @@ def from_json(text: str) -> Result:
     if told["format"] != FORMAT:
         raise ValueError(f"it has format {told['format']!r}, and this program reads format {FORMAT}")
     try:
-        result = _RESULT.validate_python(told)
+        result = _File.model_validate(told).root
     except ValidationError as error:
         raise ValueError(_words(error)) from None
     if mistakes := [*_uneven(result.series)]:

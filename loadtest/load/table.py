@@ -1,4 +1,4 @@
-"""A result as tables for people."""
+"""A result as tables for people. What a file holds is shown as it is: in a `str` rich would look for markup."""
 
 from collections.abc import Iterator, Mapping
 
@@ -40,7 +40,7 @@ def draw_list(console: Console, scenarios: Mapping[str, Scenario]) -> None:
     for name, one in scenarios.items():
         seconds = f"{one.seconds:,.0f}" if one.phases else "-"
         jobs = f"{one.expected_jobs():,.0f}"
-        table.add_row(name, str(one.workers), str(len(one.limits)), seconds, jobs, one.purpose)
+        table.add_row(Text(name), str(one.workers), str(len(one.limits)), seconds, jobs, Text(one.purpose))
     console.print(table)
 
 
@@ -76,7 +76,7 @@ def _accounts(result: Result) -> Table:
 
 
 def _account(result: Result, one: AccountFigures) -> Iterator[str | Text]:
-    yield one.name
+    yield Text(one.name)
     yield "-" if one.limit_per_s is None else f"{one.limit_per_s:,}"
     yield f"{one.calls_per_s:,.1f}"
     yield f"{one.recipients_per_s:,.1f}"
@@ -99,7 +99,7 @@ def _latencies(result: Result) -> Table:
     for name in ("jobs", "p50", "p90", "p99", "p99.9", "max"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in result.latencies:
-        table.add_row(one.name, f"{one.count:,}", *(milliseconds(value) for value in _times(one)))
+        table.add_row(Text(one.name), f"{one.count:,}", *(milliseconds(value) for value in _times(one)))
     return table
 
 
@@ -109,7 +109,7 @@ def _times(one: Latency) -> tuple[float, ...]:
 
 def _faults(result: Result) -> Table:
     table = _table("Faults")
-    table.caption = f"Back: {result.faults[0].recovery}."
+    table.caption = Text(f"Back: {result.faults[0].recovery}.", style="table.caption")
     table.caption_justify = "left"
     table.add_column("at s", justify="right")
     table.add_column("fault")
@@ -117,7 +117,7 @@ def _faults(result: Result) -> Table:
     table.add_column("in doubt", justify="right")
     for one in result.faults:
         back = Text("never", style="red") if one.recovered_s is None else Text(f"{one.recovered_s:.1f}")
-        table.add_row(f"{one.began_s:.1f}", one.what, back, f"{one.in_doubt:,}")
+        table.add_row(f"{one.began_s:.1f}", Text(one.what), back, f"{one.in_doubt:,}")
     return table
 
 
@@ -154,7 +154,7 @@ def _claims(result: Result) -> Table:
     table.add_column(justify="right")
     for one in result.claims:
         word = Text("holds", style="green") if one.holds else Text("does not", style="bold red")
-        table.add_row(word, one.claim, one.seen)
+        table.add_row(word, Text(one.claim), Text(one.seen))
     return table
 
 

@@ -172,6 +172,17 @@ def test_of_many_other_limits_some_are_told_and_the_rest_counted() -> None:
     assert told[SHOWN_MAX:] == [f"{9 - SHOWN_MAX} more limits are not the same."]
 
 
+@pytest.mark.parametrize("nasty", ["x [/] y", "[/red]", "[bold]x"])
+def test_what_looks_like_markup_is_shown_as_it_is(nasty: str) -> None:
+    result = small_result(
+        title=nasty, faults=(replace(FAULT, name=nasty),), latencies=(replace(CALL, name=nasty),), phases=()
+    )
+    console = Console(file=StringIO(), width=100)
+    with console.capture() as capture:
+        draw_changes(console, result, result)
+    assert capture.get().count(nasty) == 5
+
+
 def test_the_table_shows_before_and_after_in_per_cent_and_what_is_worse() -> None:
     console = Console(file=StringIO(), width=100, force_terminal=True, color_system="standard")
     with console.capture() as capture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,9 @@ def having(value: object, *names: str | int) -> Callable[[Any], None]:
         (having({}, "series", "accounts"), "series.accounts has nothing under 'all'"),
         (having([1], "series", "backlog"), "series.backlog has 1 entries, and series.t_s has 3"),
         (having([0.5], "series", "processes", "worker 1", "cpu_cores"), "processes.worker 1.cpu_cores has 1 entries"),
+        (having(math.nan, "accounts", 0, "share_of_limit"), "accounts.0.share_of_limit: input should be a finite"),
+        (having(-math.inf, "series", "t_s", 0), "series.t_s.0: input should be a finite number"),
+        (having("NaN", "latencies", 0, "p99_ms"), "latencies.0.p99_ms: input should be a finite number"),
         (having([1.0] * (POINTS_MAX + 1), "series", "t_s"), f"{POINTS_MAX} are the most"),
     ],
 )

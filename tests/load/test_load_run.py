@@ -124,6 +124,14 @@ def test_the_scenarios_are_listed(scenarios: Path) -> None:
     assert "short" in ended.stdout
 
 
+def test_a_path_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    told = tmp_path / "[" / "x.json"
+    write_result(told, small_result())
+    page = tmp_path / "[" / "red].html"
+    ended = load_test("page", told, "--page", page)
+    assert (ended.returncode, ended.stdout) == (0, f"Page: {page}\n")
+
+
 def test_two_results_are_compared_and_one_is_made_a_page(tmp_path: Path) -> None:
     before, after = tmp_path / "before.json", tmp_path / "after.json"
     write_result(before, small_result())

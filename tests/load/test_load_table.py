@@ -13,8 +13,8 @@ from loadtest.load.live import LiveView, Progress
 from loadtest.load.result import Claim, Result
 from loadtest.load.scenario import Scenario
 from loadtest.load.scenario_files import scenario_from
-from loadtest.load.table import draw
-from tests.load.results import BOOKS, FAULT, FIGURES, small_result
+from loadtest.load.table import draw, draw_list
+from tests.load.results import BOOKS, CALL, FAULT, FIGURES, small_result
 
 SCENARIO = {
     "title": "T",
@@ -80,6 +80,20 @@ def test_more_arrivals_than_the_limit_are_explained_by_refused_ones_or_red(
     assert f"{colour}" in row(lines, "default")
     assert "answered 429 included" in row(lines, "Worst second: arrivals")
     assert not any("Worst second" in line for line in drawn(small_result()))
+
+
+@pytest.mark.parametrize("nasty", ["x [/] y", "[/red]", "[bold]x", "[link=x"])
+def test_what_looks_like_markup_is_shown_as_it_is(nasty: str) -> None:
+    result = small_result(
+        title=nasty,
+        accounts=(replace(FIGURES, name=nasty),),
+        latencies=(replace(CALL, name=nasty),),
+        faults=(replace(FAULT, what=nasty, recovery=nasty),),
+        claims=(Claim(nasty, nasty, holds=True),),
+    )
+    assert "\n".join(drawn(result)).count(nasty) == 7
+    told = shown(lambda console: draw_list(console, {nasty: scenario_from({**SCENARIO, "purpose": nasty})}))
+    assert told.count(nasty) == 2
 
 
 def progress(since_s: float, ended: int, *, calls: int = 0, now: tuple[str, ...] = ()) -> Progress:
