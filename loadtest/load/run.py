@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from loadtest.bench.processes import give_precedence
-from loadtest.bench.readings import open_http, worker_version
 from loadtest.chaos.crew import Crew
 from loadtest.chaos.faults import Planned
 from loadtest.chaos.harm import Scene, harm
@@ -26,7 +25,7 @@ from loadtest.load.result import Capacity, Preload, Producer, Versions
 from loadtest.load.sampling import Sampler
 from loadtest.load.scenario import KINDS, PlannedFault, Scenario
 from loadtest.load.site import Site, set_up
-from loadtest.load.versions import broker_version, store_version
+from loadtest.load.versions import told_versions
 from loadtest.simulator.control_client import SimulatorControl
 from loadtest.terminal import step
 
@@ -93,13 +92,15 @@ class _Run:
             if site.scenario.phases:
                 self.producer = stack.enter_context(ProducerProcess(site.task("schedule"), folder=site.system.folder))
             await self._start(preload)
+            # Now, while each of them is there: later one may be away, or be followed by another just then.
+            versions = await self._versions()
+            await self._begin_schedule()
             view = stack.enter_context(LiveView(site.console, site.scenario, told.jobs))
             log = EventLog(site.system.broker.url, told)
             is_drained = False
             async with _background(sampler.watch(), self.crew.supervise(), self._show(view, told)):
                 await self._publish_and_harm()
                 is_drained = await self._drain(log, view)
-            versions = await self._versions()
             view.doing("stopping")
             await self.crew.drain()
             view.doing("reading the events")
@@ -118,6 +119,9 @@ class _Run:
             self.crew.start()
             async with asyncio.timeout(CREW_READY_S_MAX):
                 await self.crew.wait_until_ready()
+
+    async def _begin_schedule(self) -> None:
+        """Have the producer begin, if there is one; without jobs that wait its beginning is the run's zero."""
         if self.producer is not None:
             await asyncio.to_thread(self.producer.wait_until_ready)
             if self.producer.pid is not None:
@@ -216,11 +220,9 @@ class _Run:
             await asyncio.sleep(POLL_S)
 
     async def _versions(self) -> Versions:
-        """Asked of one worker; those that were killed are followed by others."""
-        with open_http() as http:
-            worker = await asyncio.to_thread(worker_version, http, self.crew.places[0].worker)
-        system = self.site.system
-        return Versions(worker, await broker_version(system.broker.url), store_version(system.store.url))
+        """Asked of one worker: all are the same."""
+        worker, system = self.crew.places[0].worker, self.site.system
+        return await told_versions(worker, broker_url=system.broker.url, store_url=system.store.url)
 
     def _since_s(self) -> float:
         """Since the schedule's beginning."""

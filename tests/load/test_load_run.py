@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from loadtest.load.options import PageOptions, RunOptions, read_options
 from loadtest.load.result import ALL, Result
 from loadtest.load.result_files import read_result, write_result
+from loadtest.load.versions import UNKNOWN
 from tests.load.results import small_result
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -70,6 +72,7 @@ def assert_figures(result: Result) -> None:
     assert calls.count == beyond.count == events.count == result.correctness.published - 40
     assert 0 < urgent.count < calls.count
     assert beyond.p50_ms <= calls.p50_ms <= events.p50_ms * 1.01 + 1
+    assert UNKNOWN not in astuple(result.versions)
     assert result.conditions is not None
     assert (result.conditions.recipients, result.conditions.urgent_share, result.conditions.window) == (
         2, 0.1, "rolling",
