@@ -7,12 +7,14 @@ from pathlib import Path
 
 from loadtest.bench.option_types import new_file, whole
 from loadtest.command_line import OneSentenceParser
-from loadtest.load.scenario import JOBS_MAX, SECONDS_MAX, WORKERS_MAX
+from loadtest.load.scenario import FAULT_S_MIN, JOBS_MAX, SECONDS_MAX, WORKERS_MAX
 from loadtest.load.scenario_files import SCENARIOS
 
 PROGRAM = "python -m loadtest"
 SEED_MAX = 2**31 - 1
 RESULTS = Path(".run/loadtest")
+
+PROPORTIONS = f"its phases and faults keep their proportions, but no fault gets shorter than {FAULT_S_MIN:g} s"
 
 DESCRIPTION = """\
 Carry out a scenario against the whole system: private RabbitMQ and Redis, the simulator of the API, workers, and a
@@ -119,7 +121,7 @@ def _options(told: argparse.Namespace) -> Options:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("scenario", metavar="SCENARIO", help=f"its name: see `{PROGRAM} list`")
-    add("--seconds", type=whole(1, SECONDS_MAX), help="of the schedule; its phases and faults keep their proportions")
+    add("--seconds", type=whole(1, SECONDS_MAX), help=f"of the schedule; {PROPORTIONS}")
     add("--workers", type=whole(1, WORKERS_MAX), help="worker processes")
     add("--jobs", type=whole(1, JOBS_MAX), help="that wait when the workers start")
     add("--seed", type=whole(0, SEED_MAX), default=1, help="of the schedule and the simulator (default 1)")

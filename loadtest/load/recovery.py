@@ -8,7 +8,7 @@ OVER_S = 2
 SHARE_MIN = 0.95
 WORDS = (
     f"from the fault's end to the first {OVER_S} s in which the API admits {SHARE_MIN:.0%} of the limit, "
-    "or to the moment at which nothing waits"
+    "or to the moment at which nothing waits; it is looked for until the next fault begins, or the run ends"
 )
 
 

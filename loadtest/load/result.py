@@ -178,7 +178,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class FaultFigures:
-    """One fault as it was. `recovered_s`: seconds after `ended_s`; None: never within the run.
+    """One fault as it was. `recovered_s`: seconds after `ended_s`; None: not before the next fault, or the run's end.
 
     `recovery`: how recovery is defined for it, in words. `in_doubt`: jobs whose doubt it explains, counted once.
     """

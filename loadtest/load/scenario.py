@@ -1,6 +1,7 @@
 """What a scenario says: typed, and checked for what cannot be (pure)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -26,6 +27,15 @@ RECIPIENTS_MAX = 5_000_000
 """Of all jobs together: so many does the simulator's ledger take."""
 PHASES_MAX, FAULTS_MAX, LEVELS_MAX = 50, 50, 100
 NO_LIMIT = "none"
+FAULT_S_MIN = 2.0
+"""A fault that lasts does not get shorter in a shorter schedule: the API counts over a second, which has to be seen."""
+AGAIN_S: Mapping[Kind, float] = {
+    Kind.BROKER_RESTARTED: 7.0,
+    Kind.BROKER_KILLED: 7.0,
+    Kind.STORE_RESTARTED: 0.5,
+    Kind.STORE_KILLED: 0.5,
+}
+"""What a server takes until it is there again, at most, as it was seen on two cores: no schedule makes that shorter."""
 
 KINDS: Mapping[str, Kind] = {
     "worker killed": Kind.KILL_ONE,
@@ -134,6 +144,16 @@ class PlannedFault(_Part):
             raise ValueError(f"has a kind that nobody knows: {self.kind!r}; use one of {', '.join(KINDS)}")
         return self
 
+    @property
+    def over_s(self) -> float:
+        """When it is over at the latest, as far as that can be known before."""
+        return self.at_s + self.seconds + AGAIN_S.get(KINDS[self.kind], 0.0)
+
+    def scaled(self, factor: float) -> Self:
+        """So much later and longer; one that lasts goes on for FAULT_S_MIN, if it did before."""
+        lasts_s = max(self.seconds * factor, min(self.seconds, FAULT_S_MIN))
+        return self.model_copy(update={"at_s": self.at_s * factor, "seconds": lasts_s})
+
 
 class Jobs(_Part):
     """What a job is like. `content`: a text of its "own", or one that is "equal" in all jobs of an account.
@@ -240,15 +260,22 @@ class Scenario(_Part):
         return self.before + scheduled
 
     def scaled(self, *, seconds: float | None = None, workers: int | None = None, before: int | None = None) -> Self:
-        """The same for another length, with its phases and the beginnings of its faults in proportion, and so on.
+        """The same for another length, with its phases and faults in proportion, and so on.
 
-        Raises ValueError when it cannot be.
+        Raises ValueError when it cannot be: also when a fault would last into one that it was over before.
         """
         told = self.model_dump()
         if seconds is not None and self.seconds:
             factor = seconds / self.seconds
+            faults = tuple(fault.scaled(factor) for fault in self.faults)
+            if met := overlapping(faults) - overlapping(self.faults):
+                first, second = (faults[place] for place in min(met))
+                raise ValueError(
+                    f"{first.kind} would last until some {first.over_s:.1f} s, "
+                    f"and {second.kind} begins at {second.at_s:.1f} s."
+                )
             told["phases"] = [_scaled(phase, factor, ("seconds", "spike_s")) for phase in told["phases"]]
-            told["faults"] = [_scaled(fault, factor, ("at_s",)) for fault in told["faults"]]
+            told["faults"] = [fault.model_dump() for fault in faults]
         told["workers"] = self.workers if workers is None else workers
         told["before"] = self.before if before is None else before
         told["phases"], told["faults"] = tuple(told["phases"]), tuple(told["faults"])
@@ -273,6 +300,12 @@ class Scenario(_Part):
             yield "has faults that begin after its schedule has ended"
         if any(KINDS[fault.kind] is Kind.API_LOWERED for fault in self.faults) and (None in limits or len(limits) > 1):
             yield "lowers a limit, for which it needs one account with a limit"
+
+
+def overlapping(faults: Sequence[PlannedFault]) -> set[tuple[int, int]]:
+    """Places of any two, the one of which is not over when the other begins."""
+    ordered = sorted(range(len(faults)), key=lambda place: faults[place].at_s)
+    return {pair for pair in combinations(ordered, 2) if faults[pair[0]].over_s > faults[pair[1]].at_s}
 
 
 def _scaled(part: dict[str, object], factor: float, names: tuple[str, ...]) -> dict[str, object]:

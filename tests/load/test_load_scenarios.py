@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loadtest.failure import LoadTestError
-from loadtest.load.scenario import Scenario
-from loadtest.load.scenario_files import ScenarioMistakesError, read_scenarios
+from loadtest.load.scenario import FAULT_S_MIN, Scenario, overlapping
+from loadtest.load.scenario_files import ScenarioMistakesError, read_scenarios, scenario_from
 
 HEAD = 'title = "T"\npurpose = "P."\n'
 GOOD = f"""[good]
@@ -125,9 +125,74 @@ def test_what_is_no_toml_and_what_is_not_there_is_one_sentence(tmp_path: Path) -
 
 def test_another_length_keeps_the_proportions(tmp_path: Path) -> None:
     one = read(tmp_path, GOOD)["good"].scaled(seconds=20, workers=3, before=7)
-    assert (one.seconds, one.faults[0].at_s, one.faults[0].seconds, one.workers, one.before) == (20, 2, 2, 3, 7)
+    assert (one.seconds, one.faults[0].at_s, one.faults[0].seconds, one.workers, one.before) == (20, 2, 4, 3, 7)
     with pytest.raises(ValueError, match="2,000,000"):
         one.scaled(before=2_000_000)
+
+
+def with_faults(*faults: tuple[float, str, float]) -> Scenario:
+    return scenario_from(
+        {
+            "title": "T",
+            "purpose": "P.",
+            "limits": {"default": 15},
+            "phases": [{"seconds": 100, "of_limit": 1}],
+            "faults": [{"at_s": at_s, "kind": kind, "seconds": seconds} for at_s, kind, seconds in faults],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "scaled"),
+    [
+        (200, [(20, 0), (40, 20), (160, 2)]),
+        (50, [(5, 0), (10, 5), (40, 1)]),
+        (20, [(2, 0), (4, FAULT_S_MIN), (16, 1)]),
+    ],
+)
+def test_faults_keep_their_proportions_down_to_what_can_be_seen(
+    seconds: int, scaled: list[tuple[float, float]]
+) -> None:
+    one = with_faults((10, "worker killed", 0), (20, "API refuses", 10), (80, "worker frozen", 1))
+    faults = one.scaled(seconds=seconds).faults
+    assert [(fault.at_s, fault.seconds) for fault in faults] == scaled
+
+
+@pytest.mark.parametrize(
+    ("faults", "seconds", "told"),
+    [
+        (
+            [(10, "API hangs", 10), (25, "limit lowered", 15)],
+            10,
+            "API hangs would last until some 3.0 s, and limit lowered begins at 2.5 s.",
+        ),
+        (
+            [(25, "API hangs", 10), (10, "RabbitMQ restarted", 0)],
+            40,
+            "RabbitMQ restarted would last until some 11.0 s, and API hangs begins at 10.0 s.",
+        ),
+        ([(10, "API hangs", 10), (25, "limit lowered", 15)], 20, None),
+        ([(10, "API hangs", 10), (15, "Redis restarted", 0)], 10, None),
+        ([(10, "worker killed", 0), (10.1, "worker killed", 0)], 1, None),
+    ],
+)
+def test_faults_that_would_overlap_are_refused_unless_they_were_meant_to(
+    faults: list[tuple[float, str, float]], seconds: int, told: str | None
+) -> None:
+    one = with_faults(*faults)
+    if told is None:
+        assert one.scaled(seconds=seconds).seconds == seconds
+    else:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the words are compared
+            one.scaled(seconds=seconds)
+        assert str(caught.value) == told
+
+
+def test_the_projects_own_faults_can_be_had_in_a_minute() -> None:
+    one = read_scenarios()["faults"].scaled(seconds=60)
+    assert overlapping(one.faults) == set()
+    with pytest.raises(ValueError, match="RabbitMQ restarted would last until some 14.9 s"):
+        read_scenarios()["faults"].scaled(seconds=30)
 
 
 def test_the_schedule_is_the_same_for_a_seed_and_another_for_each_account(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_does_not_hold_and_every_problem_is_told_in_red() -> None:
     lines = drawn(result, is_terminal=True)
     assert "\x1b[1;31mdoes not" in row(lines, "no job is lost")
     assert "\x1b[31m1 jobs have no end." in row(lines, "have no end")
-    assert "\x1b[31m" in row(lines, "never")
+    assert "\x1b[31mnot before the end" in row(lines, "Redis: restarted")
     assert "\x1b[1;31m 1" in row(lines, "lost   ")
 
 
@@ -80,6 +80,13 @@ def test_more_arrivals_than_the_limit_are_explained_by_refused_ones_or_red(
     assert f"{colour}" in row(lines, "default")
     assert "answered 429 included" in row(lines, "Worst second: arrivals")
     assert not any("Worst second" in line for line in drawn(small_result()))
+
+
+def test_a_pace_that_did_not_come_back_is_told_until_when_it_was_looked_for() -> None:
+    faults = (replace(FAULT, what="the former", recovered_s=None), replace(FAULT, what="the latter", recovered_s=None))
+    lines = drawn(small_result(faults=faults))
+    assert "not before the next" in row(lines, "the former")
+    assert "not before the end" in row(lines, "the latter")
 
 
 @pytest.mark.parametrize("nasty", ["x [/] y", "[/red]", "[bold]x", "[link=x"])
