@@ -221,13 +221,15 @@ class Correctness:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What the tools of the test do alone, each on one core: they must not be what was measured.
+    """What the tools of the test do alone, by the processor time that they took: they must not be what was measured.
 
-    `simulator_calls_per_s`: of the simulator's one process; `producer_jobs_per_s`: confirmed by RabbitMQ.
+    Both would fill one core: the simulator and the producer are one process each. `simulator_calls_per_s`: of calls to
+    `recipients_per_call`, as the scenario's full ones are; `producer_jobs_per_s`: confirmed by RabbitMQ.
     """
 
     simulator_calls_per_s: float
     producer_jobs_per_s: float
+    recipients_per_call: int = 1
 
 
 @dataclass(frozen=True, slots=True)

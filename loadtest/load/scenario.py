@@ -23,6 +23,8 @@ ACCOUNTS_MAX = 100
 LIMIT_PER_S_MAX = 10_000
 JOBS_MAX = 2_000_000
 RECIPIENTS_PER_CALL_MAX = 1_000
+RECIPIENTS_SETTING = "MMS_RECIPIENTS_PER_CALL_MAX"
+"""The worker's, which takes fewer into a call than the API would."""
 RECIPIENTS_MAX = 5_000_000
 """Of all jobs together: so many does the simulator's ledger take."""
 PHASES_MAX, FAULTS_MAX, LEVELS_MAX = 50, 50, 100
@@ -227,6 +229,16 @@ class Scenario(_Part):
     def limits_per_s(self) -> tuple[int | None, ...]:
         """In the order of `accounts`; None without a limit."""
         return tuple(self.limits.values())
+
+    @property
+    def recipients_per_call(self) -> int:
+        """Of a full call: those of one job, or of as many equal ones as share it when enough of them wait."""
+        alone, most = self.jobs.recipients, self.settings.get(RECIPIENTS_SETTING, "")
+        if self.jobs.content == "own":
+            return alone
+        shared = min(int(most), RECIPIENTS_PER_CALL_MAX) if most.isdecimal() else RECIPIENTS_PER_CALL_MAX
+        # No job is split: what does not fit alone has a call of its own.
+        return max(alone, shared // alone * alone)
 
     @property
     def is_unlimited(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.bench.capacity import measure_capacity
+from loadtest.bench.capacity import CallKind, measure_capacity
 from loadtest.bench.jobs import USUAL_PICTURE_SIDE_PX, noise_png
 from loadtest.bench.picture_server import media_of
 from loadtest.bench.processes import give_precedence
@@ -66,7 +66,7 @@ def set_up(scenario: Scenario, seed: int, console: Console, *, is_capacity_wante
         private_system(console, _simulator(scenario, seed)) as system,
         media_of(picture, scenario.jobs.picture, folder=system.folder) as (media, media_settings),
     ):
-        capacity = _capacity(system, seed, console) if is_capacity_wanted else None
+        capacity = _capacity(system, scenario, seed, console) if is_capacity_wanted else None
         # Who counts and who publishes must not wait for a core: that would be seen as the system's delay.
         give_precedence(system.simulator.pid)
         settings = {
@@ -78,10 +78,11 @@ def set_up(scenario: Scenario, seed: int, console: Console, *, is_capacity_wante
         yield Site(scenario, seed, system, media, settings, console, capacity)
 
 
-def _capacity(system: System, seed: int, console: Console) -> Capacity:
-    """Before anything else runs."""
-    alone = measure_capacity(system.broker, console, seed=seed)
-    return Capacity(alone.calls[0].load.per_s_of_core, alone.jobs.per_s_of_core)
+def _capacity(system: System, scenario: Scenario, seed: int, console: Console) -> Capacity:
+    """Before anything else runs; with calls like the scenario's: one to many recipients takes many times longer."""
+    kind = CallKind(scenario.recipients_per_call, USUAL_PICTURE_SIDE_PX)
+    alone = measure_capacity(system.broker, console, kinds=(kind,), seed=seed)
+    return Capacity(alone.calls[0].load.per_s_of_core, alone.jobs.per_s_of_core, kind.numbers)
 
 
 def _simulator(scenario: Scenario, seed: int) -> SimulatorProcess:

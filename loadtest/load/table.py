@@ -170,9 +170,11 @@ def _circumstances(result: Result) -> Iterator[str]:
     if result.phases:
         yield f"The producer was behind its schedule by at most {producer.behind_ms_max:,.1f} ms."
     if result.capacity is not None:
+        capacity, each = result.capacity, result.capacity.recipients_per_call
         yield (
-            f"Alone, the simulator takes {result.capacity.simulator_calls_per_s:,.0f} calls/s, "
-            f"the producer publishes {result.capacity.producer_jobs_per_s:,.0f} jobs/s."
+            f"Alone, per core, the simulator takes {capacity.simulator_calls_per_s:,.0f} calls/s "
+            f"({'1 recipient' if each == 1 else f'{each:,} recipients'} each), "
+            f"the producer publishes {capacity.producer_jobs_per_s:,.0f} jobs/s."
         )
     peaks = (
         (name, max((mb for mb in one.memory_mb if mb is not None), default=0.0))

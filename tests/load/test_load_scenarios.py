@@ -130,6 +130,24 @@ def test_another_length_keeps_the_proportions(tmp_path: Path) -> None:
         one.scaled(before=2_000_000)
 
 
+@pytest.mark.parametrize(
+    ("jobs", "settings", "recipients"),
+    [
+        ({}, {}, 1),
+        ({"recipients": 30}, {}, 30),
+        ({"content": "equal"}, {}, 1_000),
+        ({"content": "equal", "recipients": 300}, {}, 900),
+        ({"content": "equal"}, {"MMS_RECIPIENTS_PER_CALL_MAX": "100"}, 100),
+        ({"content": "equal", "recipients": 30}, {"MMS_RECIPIENTS_PER_CALL_MAX": "100"}, 90),
+        ({"content": "equal", "recipients": 30}, {"MMS_RECIPIENTS_PER_CALL_MAX": "1"}, 30),
+        ({"content": "equal"}, {"MMS_RECIPIENTS_PER_CALL_MAX": "many"}, 1_000),
+    ],
+)
+def test_a_full_call_has_so_many_recipients(jobs: dict[str, object], settings: dict[str, str], recipients: int) -> None:
+    told = {"title": "T", "purpose": "P.", "limits": {"default": 15}, "before": 1, "jobs": jobs, "settings": settings}
+    assert scenario_from(told).recipients_per_call == recipients
+
+
 def with_faults(*faults: tuple[float, str, float]) -> Scenario:
     return scenario_from(
         {

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from loadtest.load.live import LiveView, Progress
-from loadtest.load.result import Claim, Result
+from loadtest.load.result import Capacity, Claim, Result
 from loadtest.load.scenario import Scenario
 from loadtest.load.scenario_files import scenario_from
 from loadtest.load.table import draw, draw_list
@@ -87,6 +87,12 @@ def test_a_pace_that_did_not_come_back_is_told_until_when_it_was_looked_for() ->
     lines = drawn(small_result(faults=faults))
     assert "not before the next" in row(lines, "the former")
     assert "not before the end" in row(lines, "the latter")
+
+
+@pytest.mark.parametrize(("recipients", "words"), [(1, "(1 recipient each)"), (1_000, "(1,000 recipients each)")])
+def test_what_the_tools_do_alone_is_told_per_core_and_kind_of_call(recipients: int, words: str) -> None:
+    line = row(drawn(small_result(capacity=Capacity(90.0, 12_000.0, recipients))), "Alone")
+    assert line.startswith(f"Alone, per core, the simulator takes 90 calls/s {words}, the producer")
 
 
 @pytest.mark.parametrize("nasty", ["x [/] y", "[/red]", "[bold]x", "[link=x"])
