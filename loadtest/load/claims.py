@@ -115,7 +115,9 @@ def _of_faults(holds: Holds, faults: Sequence[FaultFigures]) -> Iterator[Claim]:
         return
     never = [one.name for one in faults if one.recovered_s is None]
     worst = max(((one.recovered_s, one.name) for one in faults if one.recovered_s is not None), default=(0.0, ""))
-    told = f"never after: {', '.join(never)}" if never else f"{worst[0]:.1f} s ({worst[1]})"
+    told = (
+        f"not before the next one, or the end, after: {', '.join(never)}" if never else f"{worst[0]:.1f} s ({worst[1]})"
+    )
     yield Claim(f"the pace is back within {most_s:g} s of each fault", told, not never and worst[0] <= most_s)
 
 

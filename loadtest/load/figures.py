@@ -16,7 +16,7 @@ from loadtest.chaos.harm import LOWERED_SHARE
 from loadtest.load import recovery
 from loadtest.load.books import Found
 from loadtest.load.events import IN_DOUBT, NONE
-from loadtest.load.ideal import LimitLine, ideal_calls_us, jobs_per_call
+from loadtest.load.ideal import LimitLine, ideal_calls_us
 from loadtest.load.latency import LONGEST_US, histogram, latency
 from loadtest.load.ledger import Calls
 from loadtest.load.result import ALL, AccountFigures, FaultFigures, Latency, Phase, Series
@@ -271,7 +271,8 @@ class Figures:
         if limit is None:
             return None
         is_urgent = bytearray(self._ledger.maker.is_urgent(job) for job in one.jobs)
-        return ideal_calls_us(one.intended_us, is_urgent, limit, jobs_of_a_call=jobs_per_call(self._scenario.jobs))
+        jobs_of_a_call = self._scenario.recipients_per_call // self._scenario.jobs.recipients
+        return ideal_calls_us(one.intended_us, is_urgent, limit, jobs_of_a_call=jobs_of_a_call)
 
     def _last_us(self) -> int:
         told = self._run.found.told

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from loadtest.load.scenario import RECIPIENTS_PER_CALL_MAX, Jobs
-
 US_PER_S = 1_000_000
 
 
@@ -35,11 +33,6 @@ class LimitLine:
         inner = [at_us for at_us, _ in self.changes if since_us < at_us < until_us]
         edges = [since_us, *inner, until_us]
         return sum((later - sooner) * self.at(sooner) for sooner, later in pairwise(edges)) / US_PER_S
-
-
-def jobs_per_call(jobs: Jobs) -> int:
-    """As many as may share a call at most."""
-    return RECIPIENTS_PER_CALL_MAX // jobs.recipients if jobs.content == "equal" else 1
 
 
 def ideal_calls_us(

@@ -149,7 +149,7 @@ def fault_rows(result: Result) -> list[FaultRow]:
             what=fault.what,
             began=clock(fault.began_s),
             lasted=lasting(fault.ended_s - fault.began_s),
-            recovered="never" if fault.recovered_s is None else lasting(fault.recovered_s),
+            recovered=_recovered(result, number),
             state="bad" if fault.recovered_s is None else "good",
             recovery=fault.recovery,
             in_doubt=f"{fault.in_doubt:,}",
@@ -202,6 +202,13 @@ def _none(number: int) -> State:
     return "good" if number == 0 else "bad"
 
 
+def _recovered(result: Result, number: int) -> str:
+    recovered_s = result.faults[number - 1].recovered_s
+    if recovered_s is not None:
+        return lasting(recovered_s)
+    return "not before the next one" if number < len(result.faults) else "not before the end"
+
+
 def tools(result: Result) -> list[Tool]:
     """Why the simulator and the producer are not what was measured, or why they may be."""
     return [*_tools(result)]
@@ -211,7 +218,8 @@ def _tools(result: Result) -> Iterator[Tool]:
     capacity, producer = result.capacity, result.producer
     if capacity is not None:
         calls_per_s = max(result.series.accounts[ALL].arrivals_per_s, default=0.0)
-        yield _tool("Simulator", calls_per_s, capacity.simulator_calls_per_s, "calls/s", "arrived")
+        each = f" of {several(capacity.recipients_per_call, 'recipient')}"
+        yield _tool("Simulator", calls_per_s, capacity.simulator_calls_per_s, "calls/s", "arrived", each=each)
         jobs_per_s = max((each for each in scheduled(result) if each is not None), default=0.0)
         if result.phases:
             yield _tool("Producer", jobs_per_s, capacity.producer_jobs_per_s, "jobs/s", "were to be published")
@@ -228,9 +236,10 @@ def _tools(result: Result) -> Iterator[Tool]:
         yield Tool("Capacity", "What simulator and producer can do alone was not measured in this run.", "")
 
 
-def _tool(name: str, needed: float, able: float, unit: str, what: str) -> Tool:
+def _tool(name: str, needed: float, able: float, unit: str, what: str, *, each: str = "") -> Tool:
     share = needed / able if able > 0 else 1.0
     is_spare = share <= SPARE_SHARE_MAX
     verdict = "so it was not what held things up" if is_spare else "so it may itself have held things up"
-    words = f"Alone it does {rounded(able)} {unit} on one core. In the busiest step {rounded(needed)} {unit} {what}: "
+    per_core = f"Alone it does {rounded(able)} {unit}{each} for each core that it keeps busy."
+    words = f"{per_core} In the busiest step {rounded(needed)} {unit} {what}: "
     return Tool(name, f"{words}{percent(share)} of that, {verdict}.", "good" if is_spare else "bad")

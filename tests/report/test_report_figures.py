@@ -101,7 +101,7 @@ def test_a_fault_that_was_never_recovered_from_is_bad() -> None:
     assert [(row.number, row.began, row.state) for row in rows] == [
         (1, "0:20", "good"), (2, "0:45", "good"), (3, "1:10", "good"), (4, "1:52", "bad"),
     ]  # fmt: skip
-    assert rows[3].recovered == "never"
+    assert rows[3].recovered == "not before the end"
 
 
 def test_times_that_never_were_have_no_figures() -> None:
