@@ -1,11 +1,10 @@
 """What one account takes from the broker: how much at a time, and when nothing more.
 
 The broker hands over as many deliveries as the prefetch allows, whatever their size, and at once. So an account
-begins with as many as fit into its share of the held bytes even if all are of the largest size. When these have left,
-it knows how large its jobs are, and takes more at a time, step by step, as TCP opens its window. Not at once: whichever
-worker knew first would have all of a short backlog, and the others would wait. Nor before they have left: to take more
-is to consume anew, and what was brought before does not count against it. While too much is held all the same, it takes
-none.
+begins with as many as fit into its share of the held bytes even if all are of the largest size. When these have come,
+it knows how large its jobs are, and takes more at a time: step by step, as TCP opens its window, since whichever worker
+knew first would have all of a short backlog otherwise, and the others would wait. While too much is held all the same,
+it takes none.
 
 Nor does it take much more than leaves within ``AHEAD_S``: what is held here, other workers cannot send. Jobs that share
 calls leave by the thousand, and jobs that do not one a slot.
@@ -25,7 +24,8 @@ from worker.flow.ports import Broker
 AHEAD_S = 8.0
 #: As many are held at least, so that what could share a call is seen.
 HELD_MIN = 128
-#: While more fit, so many times as many are taken at a time as before. So what was brought before is a quarter at most.
+#: While more fit, so many times as many are taken at a time as before. To take more is to consume anew, and what was
+#: brought before does not count against it: with all steps, half as many more as fit at most, until that has left.
 MORE_BY = 4
 #: Fewer are taken at a time only when it is fewer by this much: to begin anew costs two answers' time.
 FEWER_BELOW = 0.25
@@ -62,7 +62,7 @@ class Intake:
         self._mean_bytes = float(JOB_BYTES_MAX)
         self._received = 0
         #: Since it was last looked at how many fit.
-        self._left = 0
+        self._received_since = 0
         self._per_queue = 0
         self._last_per_queue = 0
         #: More fitted when this began: the next step is due.
@@ -94,13 +94,7 @@ class Intake:
 
     def done_with(self, deliveries: Iterable[Delivery]) -> None:
         """These are not held any more."""
-        sizes_bytes = [len(delivery.body) for delivery in deliveries]
-        self._share.give_up(sum(sizes_bytes))
-        self._left += len(sizes_bytes)
-        if self._left >= self._per_queue > 0 and not self._is_closed:
-            self._left = 0
-            if self._should_take_otherwise():
-                self._start(self._adjust())
+        self._share.give_up(sum(len(delivery.body) for delivery in deliveries))
 
     def let_go(self) -> None:
         """After ``close``: nothing is held any more. What was, the broker has back."""
@@ -112,10 +106,13 @@ class Intake:
         size_bytes = len(delivery.body)
         self._share.take(size_bytes)
         self._received += 1
+        self._received_since += 1
         self._mean_bytes += (size_bytes - self._mean_bytes) * max(1 / self._received, NEWEST_WEIGHT)
         if not self._is_full and self._share.is_too_large:
             self._is_full = True
             self._start(self._wait_for_room())
+        elif self._should_take_otherwise():
+            self._start(self._adjust())
         self._take(delivery)
 
     def _fitting(self) -> int:
@@ -125,7 +122,10 @@ class Intake:
         return max(1, min(self._prefetch, in_share, leaving))
 
     def _should_take_otherwise(self) -> bool:
-        """Whether many more, or many fewer, are to be held; looked at when as many have left as are held at most."""
+        """Whether many more, or many fewer, are to be held; looked at when as many have come as are held at most."""
+        if not 0 < self._per_queue <= self._received_since:
+            return False
+        self._received_since = 0
         fitting = self._fitting()
         many = self._per_queue + 1 if self._is_growing else min(2 * self._per_queue, self._prefetch)
         is_more = fitting >= many > self._per_queue
@@ -134,7 +134,7 @@ class Intake:
     def _step(self) -> int:
         """How many deliveries of each queue to hold next: the steps end with one that is ``MORE_BY`` times the last."""
         step = fitting = self._fitting()
-        while step // MORE_BY > self._last_per_queue > 0:
+        while step // MORE_BY >= 2 * self._last_per_queue > 0:
             step //= MORE_BY
         self._is_growing = step < fitting
         self._last_per_queue = step
