@@ -281,6 +281,10 @@ class Result:
         """Whether every claim holds."""
         return all(claim.holds for claim in self.claims)
 
+    def not_back(self, fault: FaultFigures) -> str:
+        """Until when its recovery was looked for, in words, for one that was not seen."""
+        return "not before the end" if fault is self.faults[-1] else "not before the next one"
+
     def is_excess_refused(self, account: AccountFigures) -> bool:
         """Whether what arrived beyond the limit was answered 429, and no more was than the scenario allows for."""
         return self.is_limit_kept is True and account.excess <= account.throttled_calls

@@ -115,9 +115,8 @@ def _faults(result: Result) -> Table:
     table.add_column("fault")
     table.add_column("back after s", justify="right")
     table.add_column("in doubt", justify="right")
-    for number, one in enumerate(result.faults, 1):
-        late = "not before the next" if number < len(result.faults) else "not before the end"
-        back = Text(late, style="red") if one.recovered_s is None else Text(f"{one.recovered_s:.1f}")
+    for one in result.faults:
+        back = Text(result.not_back(one), style="red") if one.recovered_s is None else Text(f"{one.recovered_s:.1f}")
         table.add_row(f"{one.began_s:.1f}", Text(one.what), back, f"{one.in_doubt:,}")
     return table
 

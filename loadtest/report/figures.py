@@ -149,7 +149,7 @@ def fault_rows(result: Result) -> list[FaultRow]:
             what=fault.what,
             began=clock(fault.began_s),
             lasted=lasting(fault.ended_s - fault.began_s),
-            recovered=_recovered(result, number),
+            recovered=result.not_back(fault) if fault.recovered_s is None else lasting(fault.recovered_s),
             state="bad" if fault.recovered_s is None else "good",
             recovery=fault.recovery,
             in_doubt=f"{fault.in_doubt:,}",
@@ -200,13 +200,6 @@ def other_rows(books: Correctness) -> list[BookRow]:
 
 def _none(number: int) -> State:
     return "good" if number == 0 else "bad"
-
-
-def _recovered(result: Result, number: int) -> str:
-    recovered_s = result.faults[number - 1].recovered_s
-    if recovered_s is not None:
-        return lasting(recovered_s)
-    return "not before the next one" if number < len(result.faults) else "not before the end"
 
 
 def tools(result: Result) -> list[Tool]:

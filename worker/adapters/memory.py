@@ -93,8 +93,7 @@ class MemoryServer:
             self.declare(account)
         self._delays_s = {retry_queue(delay_s): delay_s for delay_s in RETRY_DELAYS_S}
         self._report_delays_s = {report_wait_queue(delay_s): delay_s for delay_s in REPORT_DELAYS_S}
-        #: Who takes; in turn, as RabbitMQ hands over to the consumers of a queue.
-        self.changed: deque[Callable[[], None]] = deque()
+        self.changed: list[Callable[[], None]] = []
 
     def declare(self, account: str) -> None:
         """Have the account's jobs go to its queues."""
@@ -148,8 +147,7 @@ class MemoryServer:
         return publication.routing_key, Lane.BULK
 
     def _tell(self) -> None:
-        self.changed.rotate(-1)
-        for listener in tuple(self.changed):
+        for listener in self.changed:
             listener()
 
 

@@ -45,8 +45,6 @@ AMQP_TLS_PARAMETERS = ("cafile", "certfile", "keyfile")
 #: next publisher gets the lock one turn of the event loop later, and a busy worker publishes one message a turn: 868
 #: jobs a second instead of 1,626, with confirms that take 95 ms instead of 17. The same for frames on their way in.
 FRAMES_BUFFERED_MAX = 4096
-#: When as many wait, what is written past aiormq is written after this.
-FULL_WAIT_S = 0.05
 tolerate_odd_properties()
 aiormq.connection.Connection.FRAME_BUFFER_SIZE = FRAMES_BUFFERED_MAX
 

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 
-from worker.adapters.rabbitmq_connection import FULL_WAIT_S, is_ending
+from worker.adapters.rabbitmq_connection import is_ending
+
+#: While the connection's queue of frames is full, it is looked at again after this.
+FULL_WAIT_S = 0.05
 
 
 class Writing:

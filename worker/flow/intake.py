@@ -64,6 +64,7 @@ class Intake:
         #: Since it was last looked at how many fit.
         self._received_since = 0
         self._per_queue = 0
+        #: As many were taken at a time last, pauses left out.
         self._last_per_queue = 0
         #: More fitted when this began: the next step is due.
         self._is_growing = False
@@ -132,7 +133,7 @@ class Intake:
         return is_more or fitting < self._per_queue * FEWER_BELOW
 
     def _step(self) -> int:
-        """How many deliveries of each queue to hold next: the steps end with one that is ``MORE_BY`` times the last."""
+        """How many deliveries of each queue to hold next; of several, the last is ``MORE_BY`` times the one before."""
         step = fitting = self._fitting()
         while step // MORE_BY >= 2 * self._last_per_queue > 0:
             step //= MORE_BY
